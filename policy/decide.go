@@ -1,0 +1,356 @@
+package policy
+
+import (
+	"strconv"
+	"time"
+)
+
+// maxHeaders is how many headers a client may send: Envoy counts its own and the
+// check's added headers against its limit and fails a request that weir has
+// already counted (Envoy: max_headers_count).
+const maxHeaders = 100
+
+// Decide decides one request with what the view knows at an instant (AWS time). The
+// order of the reasons is the order of the code. Where Decision.Lookup is set,
+// memory does not know the subject: look it up and decide again with a view that does.
+//
+// The request's units are counted where it is allowed; with Request.Steps set
+// everything is only looked at.
+func (p *Policy) Decide(r *Request, v View, now time.Time) Decision {
+	var d Decision
+	if r.Attributes.Headers() > maxHeaders {
+		return p.deny(r, d, HeadersTooMany)
+	}
+	index, reason := p.route(r)
+	switch {
+	case reason == RouteUnmatched && p.unmatched:
+		d.Cause = CauseUnmatched
+		return p.open(r, d, RouteUnmatched)
+	case reason != Allowed:
+		return p.deny(r, d, reason)
+	}
+	rt := &p.routes[index]
+	d.Route = rt.name
+	if rt.public {
+		d.Effect, d.Reason = Allow, Public
+		if r.Steps.on() {
+			r.Steps.add("route %s is public: no identity is needed, nothing is counted", rt.name)
+		}
+		return d
+	}
+	d = p.decideRoute(r, v, now, rt, d)
+	if rt.shadow {
+		d.Effect, d.Mode = Allow, Shadow
+		if r.Steps.on() {
+			r.Steps.add("route %s is in shadow mode: allowed whatever was decided", rt.name)
+		}
+	}
+	return d
+}
+
+// route finds the route of a request; the reason is Allowed where there is one.
+func (p *Policy) route(r *Request) (int, Reason) {
+	if r.Route != "" {
+		i, ok := p.routeIndex[r.Route]
+		if !ok {
+			r.Steps.add("the proxy names route %q, which the configuration does not know", r.Route)
+			return 0, Fault
+		}
+		r.Steps.add("the proxy names route %s", r.Route)
+		return i, Allowed
+	}
+	i, result := p.router.match(r.Method, r.Host, r.Path)
+	if r.Steps.on() {
+		p.explainMatch(r, i, result)
+	}
+	switch result {
+	case matched:
+		return i, Allowed
+	case none:
+		return 0, RouteUnmatched
+	default:
+		return 0, PathAmbiguous
+	}
+}
+
+func (p *Policy) explainMatch(r *Request, i int, result matchResult) {
+	switch result {
+	case matched:
+		r.Steps.add("%s %s%s matches route %s", r.Method, r.Host, r.Path, p.routes[i].name)
+	case none:
+		r.Steps.add("%s %s%s matches no route", r.Method, r.Host, r.Path)
+	default:
+		r.Steps.add("%s %s%s can be read in more than one way, and not all name one route", r.Method, r.Host, r.Path)
+		for _, reading := range readings(r.Path) {
+			r.Steps.add("  one reading is %s", reading)
+		}
+	}
+}
+
+// decideRoute decides a request of a route that is not public.
+func (p *Policy) decideRoute(r *Request, v View, now time.Time, rt *route, d Decision) Decision {
+	pr := &p.products[rt.product]
+	d.Product = pr.name
+	subject := r.Subject
+	if subject.Kind == SubjectNone {
+		subject = p.identify(r.Attributes)
+	}
+	if subject.Kind == SubjectNone {
+		return p.deny(r, d, IdentityMissing)
+	}
+	if subject.Kind == SubjectTenant {
+		d.Tenant = subject.ID
+	}
+	if r.Steps.on() {
+		r.Steps.add("the subject is %s %s", subject.Kind, subject.ID)
+	}
+	h, known := v.Find(subject, pr.name)
+	if known != Present {
+		return p.decideUnheld(r, v, rt, d, subject, known)
+	}
+	confirmed := v.Confirmed(pr.name)
+	if !h.Until.IsZero() && !now.Before(h.Until) {
+		h = p.Hold(h.Licenses, v.Confirmed, h.counter, now)
+	}
+	return p.decideHolding(r, now, rt, d, &h.bundles[rt.product], confirmed)
+}
+
+// decideUnheld decides for a subject of whom memory holds nothing.
+func (p *Policy) decideUnheld(r *Request, v View, rt *route, d Decision, s Subject, known Knowledge) Decision {
+	if known == Absent || !s.knowable() {
+		d.Plans = p.plansFor(rt, 0)
+		return p.deny(r, d, LicenseMissing)
+	}
+	if rt.unknown == wordAllow {
+		d.Cause = CauseUnknown
+		return p.open(r, d, LicenseMissing)
+	}
+	switch {
+	case known == Unanswered, rt.unknown == "deny" && v.Confirmed(d.Product).IsZero():
+		return p.deny(r, d, EntitlementsStale)
+	case rt.unknown == "deny":
+		d.Plans = p.plansFor(rt, 0)
+		return p.deny(r, d, LicenseMissing)
+	default:
+		if r.Steps.on() {
+			r.Steps.add("%s %s is not in memory: it is looked up", s.Kind, s.ID)
+		}
+		d.Lookup = s
+		d.Reason = EntitlementsStale
+		return d
+	}
+}
+
+// decideHolding asks one license after the other; the first that allows takes the
+// usage whole, and if none does the first one's denial is given.
+func (p *Policy) decideHolding(r *Request, now time.Time, rt *route, d Decision, b *bundle, confirmed time.Time) Decision {
+	if len(b.asked) == 0 {
+		d.Plans = p.plansFor(rt, 0)
+		return p.deny(r, d, LicenseMissing)
+	}
+	first := d
+	for i := range b.asked {
+		a := &b.asked[i]
+		answer := p.ask(r, now, rt, d, a, b.adds, confirmed)
+		if answer.Effect == Allow {
+			return answer
+		}
+		if i == 0 {
+			first = answer
+		}
+	}
+	p.describe(&first, rt)
+	return p.deny(r, first, first.Reason)
+}
+
+// ask decides a request against one license.
+func (p *Policy) ask(r *Request, now time.Time, rt *route, d Decision, a *asked, adds []int64, confirmed time.Time) Decision {
+	d.License, d.Account = a.license.Key, a.license.Account
+	if a.plan != nil {
+		d.Plan = a.plan.name
+	}
+	if r.Steps.on() {
+		r.Steps.add("license %s is %s, plan %s", a.license.Key, a.state, orNone(d.Plan))
+	}
+	stale := false
+	switch {
+	case a.state == StateExpired:
+		d.Reason = LicenseExpired
+		return d
+	case a.state == StateEnded:
+		d.Reason = LicenseEnded
+		return d
+	case a.license.Direct == "":
+		age := now.Sub(later(a.license.Read, confirmed))
+		if stale = age > rt.stale; stale && r.Steps.on() {
+			r.Steps.add("entitlements were confirmed last %s ago", age.Round(time.Second))
+		}
+		if stale && !rt.staleOK {
+			d.Reason = EntitlementsStale
+			return d
+		}
+	}
+	missing, ok := p.missing(rt, a.plan, adds)
+	if !ok {
+		d.Reason, d.Feature = FeatureMissing, missing
+		if a.plan == nil && missing == "" {
+			d.Reason = LicenseMissing
+		}
+		return d
+	}
+	if rt.meter != nil {
+		if d = p.count(r, now, rt, d, a, adds); d.Reason != Allowed {
+			return d
+		}
+	}
+	d.Effect, d.Reason = Allow, Allowed
+	if stale {
+		d.Reason, d.Mode, d.Cause = EntitlementsStale, Open, CauseStale
+	}
+	return d
+}
+
+// missing is the first feature, by name, that the route requires, or else meters,
+// and the plan does not grant, or not enough of it. A license without a plan
+// grants nothing: it only adds to others.
+func (p *Policy) missing(rt *route, pl *plan, adds []int64) (feature string, ok bool) {
+	for _, need := range rt.requires {
+		if pl == nil || !p.grants(pl, need, adds) {
+			return p.features[need.feature].name, false
+		}
+	}
+	if rt.meter != nil && (pl == nil || !pl.grants[rt.meter.feature].given) {
+		return p.features[rt.meter.feature].name, false
+	}
+	return "", pl != nil
+}
+
+// grants tells whether a plan, with what licenses add, meets a requirement.
+func (p *Policy) grants(pl *plan, need requirement, adds []int64) bool {
+	g := &pl.grants[need.feature]
+	switch p.features[need.feature].kind {
+	case TypeBoolean:
+		return g.given && g.boolean
+	case TypeText:
+		return g.given && g.number >= need.number
+	default:
+		return sum(g.number, need.feature, adds) >= need.number
+	}
+}
+
+func sum(n int64, feature int, adds []int64) int64 {
+	if adds == nil {
+		return n
+	}
+	return n + adds[feature]
+}
+
+// count takes the request's units from the license's quota.
+func (p *Policy) count(r *Request, now time.Time, rt *route, d Decision, a *asked, adds []int64) Decision {
+	m := rt.meter
+	units, ok := m.quantity(r.Attributes)
+	d.Feature = p.features[m.feature].name
+	if !ok {
+		d.Reason = QuantityInvalid
+		return d
+	}
+	t := Taking{
+		Feature: m.feature, Quantity: units, Need: units, ID: r.ID, At: now,
+		Terms: p.terms(rt.product, m.feature, a, adds),
+		Look:  r.Steps.on(), Shadow: rt.shadow,
+	}
+	if m.reserve > 0 {
+		t.Need = m.reserve
+	}
+	if a.counter == nil {
+		d.Reason = Fault
+		return d
+	}
+	d.Quota = a.counter.Take(t)
+	d.Counted = d.Quota.OK
+	if r.Steps.on() {
+		r.Steps.add("%s: %d used of %s included this %s", d.Feature, d.Quota.Used, included(t.Terms.Included), t.Terms.Every)
+	}
+	d.Reason = Allowed
+	if !d.Quota.OK {
+		d.Reason = QuotaExhausted
+	}
+	return d
+}
+
+// terms are the conditions under which a license counts a feature.
+func (p *Policy) terms(product, feature int, a *asked, adds []int64) Terms {
+	g := &a.plan.grants[feature]
+	by := p.products[product].meters[feature]
+	t := Terms{
+		Included: g.included, Every: g.every, Then: g.then,
+		Dimension: by.dimension, Per: max(by.per, 1),
+	}
+	if t.Included != Unlimited {
+		t.Included = sum(t.Included, feature, adds)
+	}
+	if t.Every == Term {
+		t.Since, t.Until = a.license.TermStarts, a.ends
+	}
+	return t
+}
+
+// quantity is how many units the request counts: 1 to 15 ASCII digits, given once.
+func (m *meter) quantity(a Attributes) (units int64, ok bool) {
+	if m.header == "" {
+		return m.units, true
+	}
+	value, n := a.Header(m.header)
+	if n != 1 || len(value) > 15 || !allDigits(value) {
+		return 0, false
+	}
+	units, err := strconv.ParseInt(value, 10, 64)
+	return units, err == nil
+}
+
+// deny finishes a denial.
+func (p *Policy) deny(r *Request, d Decision, reason Reason) Decision {
+	d.Effect, d.Reason = Deny, reason
+	p.addURL(&d)
+	if r.Steps.on() {
+		r.Steps.add("denied: %s", reason)
+	}
+	return d
+}
+
+// open lets a request through that a failure policy is responsible for.
+func (p *Policy) open(r *Request, d Decision, reason Reason) Decision {
+	d.Effect, d.Reason, d.Mode = Allow, reason, Open
+	if r.Steps.on() {
+		r.Steps.add("let through by failure.%s, although %s", d.Cause, reason)
+	}
+	return d
+}
+
+// Fault is the decision for a request that weir itself failed to decide.
+func (p *Policy) Fault(r *Request) Decision {
+	d := Decision{Cause: CauseFault}
+	allow := p.faults
+	if i, ok := p.routeIndex[r.Route]; ok {
+		d.Route, allow = r.Route, p.routes[i].faults
+	}
+	if allow {
+		return p.open(r, d, Fault)
+	}
+	d.Cause = CauseNone
+	return p.deny(r, d, Fault)
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+func included(n int64) string {
+	if n == Unlimited {
+		return "unlimited"
+	}
+	return strconv.FormatInt(n, 10)
+}
