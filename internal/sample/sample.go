@@ -1,0 +1,134 @@
+// Package sample is an application that weir stands beside in the demo and the
+// end-to-end tests: it answers every HTTP request and every gRPC call, and keeps
+// its own count of what it served, so that a bill can be held against it.
+package sample
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/h2c"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+// App is the application. The zero App is ready to use.
+type App struct {
+	mu     sync.Mutex
+	served map[string]int64
+	calls  map[string]int64
+}
+
+// Served is how many units each license was served since the start, by the
+// license that weir named: one a request, or what the header x-rows says.
+func (a *App) Served() map[string]int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return maps.Clone(a.served)
+}
+
+// Calls is how many requests reached the application, by path.
+func (a *App) Calls() map[string]int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return maps.Clone(a.calls)
+}
+
+func (a *App) count(path, license, rows string) {
+	units := int64(1)
+	if n, err := strconv.ParseInt(rows, 10, 64); err == nil {
+		units = n
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.served == nil {
+		a.served, a.calls = map[string]int64{}, map[string]int64{}
+	}
+	a.calls[path]++
+	if license != "" {
+		a.served[license] += units
+	}
+}
+
+// answer is what the application says: what weir told it.
+type answer struct {
+	Method string            `json:"method"`
+	Path   string            `json:"path"`
+	Weir   map[string]string `json:"weir"`
+}
+
+// ServeHTTP answers 200 with the x-weir-* headers that arrived.
+func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	said := answer{Method: r.Method, Path: r.URL.RequestURI(), Weir: map[string]string{}}
+	for name, values := range r.Header {
+		if name = strings.ToLower(name); strings.HasPrefix(name, "x-weir-") {
+			said.Weir[name] = strings.Join(values, ",")
+		}
+	}
+	a.count(r.URL.Path, r.Header.Get("x-weir-license"), r.Header.Get("x-rows"))
+	w.Header().Set("content-type", "application/json")
+	_ = json.NewEncoder(w).Encode(said) // the caller may have gone
+}
+
+// serveGRPC answers any method with an empty message.
+func (a *App) serveGRPC(_ any, stream grpc.ServerStream) error {
+	method, _ := grpc.MethodFromServerStream(stream)
+	md, _ := metadata.FromIncomingContext(stream.Context())
+	if err := stream.RecvMsg(&emptypb.Empty{}); err != nil {
+		return err
+	}
+	a.count(method, first(md, "x-weir-license"), first(md, "x-rows"))
+	header := metadata.MD{}
+	for name, values := range md {
+		if strings.HasPrefix(name, "x-weir-") {
+			header["app-saw-"+name] = values
+		}
+	}
+	if err := stream.SendHeader(header); err != nil {
+		return err
+	}
+	return stream.SendMsg(&emptypb.Empty{})
+}
+
+func first(md metadata.MD, name string) string {
+	if v := md.Get(name); len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// Run serves HTTP/1.1 and HTTP/2 on the one listener and gRPC on the other until the
+// context ends. A nil gRPC listener serves HTTP only.
+func (a *App) Run(ctx context.Context, web, rpc net.Listener) error {
+	srv := &http.Server{Handler: h2c.NewHandler(a, &http2.Server{}), ReadHeaderTimeout: 10 * time.Second}
+	failed := make(chan error, 2)
+	go func() { failed <- srv.Serve(web) }()
+	grpcServer := grpc.NewServer(grpc.UnknownServiceHandler(a.serveGRPC))
+	if rpc != nil {
+		go func() { failed <- grpcServer.Serve(rpc) }()
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	grpcServer.Stop()
+	if cerr := srv.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, grpc.ErrServerStopped) {
+		return fmt.Errorf("serve sample application: %w", err)
+	}
+	return nil
+}
