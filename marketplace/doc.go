@@ -1,0 +1,21 @@
+// Package marketplace is the one place where weir talks to AWS: entitlements,
+// metering, notifications, and the time that AWS has.
+//
+// Start at [Connect]: it turns a [Config] into a [Connection], which hands out
+// everything else: [Entitlements] (a cache.Source for each product), [Usage] (the
+// metering.Sender), [Queue] (hints from SQS), and [Clock].
+//
+// # What it guarantees
+//
+// AWS's quotas are kept for the whole account by one [Limits]: a sweep never delays
+// the read that a notification caused.
+//
+// BatchMeterUsage is called once for each attempt that the ledger makes, never again
+// by the SDK or by this package. Each record's outcome says the least that is
+// certain: what may have been recorded is ambiguous.
+//
+// A notification is a hint, and is deleted only after its effect.
+//
+// AWS types stop here. [IsTransient], [IsAmbiguous] and [IsThrottle] tell callers
+// what an error means.
+package marketplace
