@@ -1,0 +1,164 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// union sets the one field that takes values of the node's kind.
+func (d *decoder) union(n *yaml.Node, path []string, v reflect.Value) {
+	v.SetZero() // the default may be of another kind
+	t, kind := v.Type(), unionKind(resolve(n))
+	var kinds []string
+	for i := range t.NumField() {
+		takes := t.Field(i).Tag.Get("oneof")
+		if takes == kind {
+			d.value(n, path, v.Field(i))
+			return
+		}
+		kinds = append(kinds, unionWord(takes))
+	}
+	d.wrongKind(n, path, strings.Join(kinds, ", or "))
+}
+
+// unionKind is the word of the oneof tag for a node.
+func unionKind(n *yaml.Node) string {
+	switch n.ShortTag() {
+	case "!!bool":
+		return "bool"
+	case "!!int", "!!float":
+		return "number"
+	case "!!str":
+		return "text"
+	case "!!map":
+		return "mapping"
+	default:
+		return ""
+	}
+}
+
+func unionWord(kind string) string {
+	switch kind {
+	case "bool":
+		return "true or false"
+	case "number":
+		return "a whole number"
+	case "mapping":
+		return "a mapping"
+	default:
+		return kind
+	}
+}
+
+// scalar sets a text, number, boolean or duration.
+func (d *decoder) scalar(n *yaml.Node, path []string, v reflect.Value) {
+	s := resolve(n)
+	if isNull(s) {
+		d.add(n, path, "no value is given", "give one, or remove the key")
+		return
+	}
+	switch {
+	case v.Type() == reflect.TypeFor[time.Duration]():
+		d.duration(n, path, v)
+	case v.Kind() == reflect.String:
+		d.text(n, path, v)
+	case v.Kind() == reflect.Bool:
+		if s.Kind != yaml.ScalarNode || s.ShortTag() != "!!bool" {
+			d.wrongKind(n, path, "true or false")
+			return
+		}
+		v.SetBool(strings.EqualFold(s.Value, "true"))
+	case v.CanInt():
+		d.number(n, path, v)
+	default:
+		panic("config: no way to read a " + v.Type().String())
+	}
+}
+
+func (d *decoder) text(n *yaml.Node, path []string, v reflect.Value) {
+	s := resolve(n)
+	switch {
+	case s.Kind == yaml.ScalarNode && s.ShortTag() == "!!str":
+		v.SetString(s.Value)
+	case s.Kind == yaml.ScalarNode && s.Style&yaml.TaggedStyle == 0:
+		d.add(n, path, fmt.Sprintf("%s is %s, not text", s.Value, kindOf(s)), fmt.Sprintf("quote it: %q", s.Value))
+	default:
+		d.wrongKind(n, path, "text")
+	}
+}
+
+func (d *decoder) number(n *yaml.Node, path []string, v reflect.Value) {
+	s := resolve(n)
+	if s.Kind != yaml.ScalarNode || s.ShortTag() != "!!int" && s.ShortTag() != "!!float" {
+		d.wrongKind(n, path, "a whole number")
+		return
+	}
+	digits := strings.TrimPrefix(s.Value, "-")
+	i, err := strconv.ParseInt(s.Value, 10, v.Type().Bits())
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		d.add(n, path, s.Value+" is out of range", "")
+	case err != nil, len(digits) > 1 && digits[0] == '0':
+		d.add(n, path, fmt.Sprintf("%q is not a whole number in digits", s.Value), "such as 1000")
+	default:
+		v.SetInt(i)
+	}
+}
+
+func (d *decoder) duration(n *yaml.Node, path []string, v reflect.Value) {
+	s := resolve(n)
+	if s.Kind != yaml.ScalarNode || s.ShortTag() != "!!str" && s.Value != "0" {
+		d.wrongKind(n, path, "a duration")
+		return
+	}
+	t, err := time.ParseDuration(s.Value)
+	if err != nil {
+		d.add(n, path, fmt.Sprintf("%q is not a duration", s.Value), durationHint)
+		return
+	}
+	v.SetInt(int64(t))
+}
+
+const durationHint = "such as 30s, 5m or 24h"
+
+// wrongKind reports a value that is of another kind than the key takes.
+func (d *decoder) wrongKind(n *yaml.Node, path []string, wanted string) {
+	hint := ""
+	switch s := resolve(n); {
+	case s.Kind == yaml.ScalarNode && s.Style&yaml.TaggedStyle != 0:
+		hint = "remove the tag " + s.ShortTag()
+	case wanted == "a duration":
+		hint = durationHint
+	case s.Kind == yaml.ScalarNode && s.ShortTag() == "!!str" && s.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0 && wanted != "a list" && wanted != "a mapping":
+		hint = "without quotes"
+	}
+	d.add(n, path, fmt.Sprintf("%s is given where %s belongs", kindOf(resolve(n)), wanted), hint)
+}
+
+// kindOf says for people what a node is.
+func kindOf(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "a mapping"
+	case yaml.SequenceNode:
+		return "a list"
+	}
+	switch n.ShortTag() {
+	case "!!int", "!!float":
+		return "a number"
+	case "!!bool":
+		return "true or false"
+	case "!!timestamp":
+		return "a date"
+	case "!!null":
+		return "nothing"
+	default:
+		return "text"
+	}
+}

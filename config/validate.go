@@ -1,0 +1,190 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/weirhq/weir/policy"
+)
+
+// maxSocketPath is the length that Envoy takes of a Unix socket's path, in bytes.
+const maxSocketPath = 107
+
+// validate finds what the types can't exclude, in every part. Paths begin at Config.
+func (c *Config) validate() []*policy.FieldError {
+	v := &validator{Config: c}
+	v.listeners()
+	v.serverTLS()
+	if c.State == "" {
+		v.fail("a directory, such as /var/lib/weir", "no directory is named", "state")
+	}
+	v.registration()
+	v.hub()
+	v.perZero()
+	return slices.Concat(v.errs, c.Policy.Validate(), c.AWS.Validate(), c.Updates.Validate(), c.Metering.Validate())
+}
+
+type validator struct {
+	*Config
+	errs []*policy.FieldError
+}
+
+func (v *validator) fail(hint, msg string, path ...string) {
+	v.errs = append(v.errs, &policy.FieldError{Path: path, Msg: msg, Hint: hint})
+}
+
+// listener is one of the addresses that weir listens on.
+type listener struct {
+	key, address string
+	proven       bool // callers from other machines have to prove who they are
+}
+
+// each lists the listeners by the order of the file.
+func (l Listen) each() []listener {
+	return []listener{
+		{"grpc", l.GRPC, true}, {"http", l.HTTP, true}, {"admin", l.Admin, true}, {"public", l.Public, false},
+	}
+}
+
+func (v *validator) listeners() {
+	taken := map[string]string{}
+	for _, l := range v.Listen.each() {
+		if l.address == "" {
+			continue
+		}
+		if msg, hint := addressMistake(l.address); msg != "" {
+			v.fail(hint, msg, "listen", l.key)
+			continue
+		}
+		if other := taken[l.address]; other != "" && !strings.HasSuffix(l.address, ":0") {
+			v.fail("an address of its own", "listen."+other+" has this address too", "listen", l.key)
+		}
+		taken[l.address] = l.key
+	}
+	if v.Listen.GRPC == "" && v.Listen.HTTP == "" {
+		v.fail("an address for grpc or http", "weir listens nowhere for requests to decide", "listen")
+	}
+}
+
+// addressMistake says what is wrong with a listen address, and the cure.
+func addressMistake(address string) (msg, hint string) {
+	const forms = "host:port, such as 127.0.0.1:9001, or unix:///run/weir/weir.sock"
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		path, ok = strings.CutPrefix(path, "//")
+		switch {
+		case !ok || !strings.HasPrefix(path, "/"):
+			return fmt.Sprintf("%q names no socket", address), "unix:///path"
+		case len(path) > maxSocketPath:
+			return fmt.Sprintf("the socket's path has %d bytes, more than %d", len(path), maxSocketPath), "a shorter path"
+		case strings.ContainsAny(path, "\x00") || strings.HasSuffix(path, "/"):
+			return fmt.Sprintf("%q names no socket", address), "unix:///path"
+		}
+		return "", ""
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Sprintf("%q is no address", address), forms
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
+		return fmt.Sprintf("%q is no port", port), "0 to 65535; 0 takes any that is free"
+	}
+	if host := strings.TrimSuffix(address, ":"+port); strings.ContainsFunc(host, func(c rune) bool {
+		return c <= ' ' || c == '/' || c > '~'
+	}) {
+		return fmt.Sprintf("%q is no address", address), forms
+	}
+	return "", ""
+}
+
+// Loopback tells whether only this machine can reach a listen address.
+func Loopback(address string) bool {
+	if strings.HasPrefix(address, "unix:") {
+		return true
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")
+}
+
+func (v *validator) serverTLS() {
+	t := v.Listen.TLS
+	v.pair(t.Cert, t.Key, "listen", "tls")
+	if t.ClientCA != "" && t.Cert == "" && t.Key == "" {
+		v.fail("give cert and key too", "client certificates need TLS", "listen", "tls", "clientCA")
+	}
+}
+
+// pair checks that a certificate has its key, and the other way round.
+func (v *validator) pair(cert, key string, path ...string) {
+	switch {
+	case cert != "" && key == "":
+		v.fail("the file of the private key", "required where cert is set", append(path, "key")...)
+	case cert == "" && key != "":
+		v.fail("the file of the certificate chain", "required where key is set", append(path, "cert")...)
+	}
+}
+
+func (v *validator) registration() {
+	const example = "such as https://app.example.com/welcome"
+	switch redirect := v.Registration.Redirect; {
+	case redirect == "" && v.Listen.Public != "":
+		v.fail("the page that buyers are sent on to, "+example, "required where listen.public is set", "registration", "redirect")
+	case redirect != "" && !isWebPage(redirect):
+		v.fail(example, strconv.Quote(redirect)+" is no web address", "registration", "redirect")
+	}
+}
+
+func isWebPage(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil && u.Fragment == ""
+}
+
+func (v *validator) hub() {
+	switch address := v.Hub.Address; {
+	case address == "" && v.Role == RoleGate:
+		v.fail("the hub's host:port", "required for role gate", "hub", "address")
+	case address != "":
+		if host, port, err := net.SplitHostPort(address); err != nil || host == "" || port == "" || port == "0" {
+			v.fail("host:port, such as hub.internal:9443", strconv.Quote(address)+" is no address", "hub", "address")
+		} else if msg, _ := addressMistake(address); msg != "" {
+			v.fail("host:port, such as hub.internal:9443", msg, "hub", "address")
+		}
+	}
+	v.pair(v.Hub.TLS.Cert, v.Hub.TLS.Key, "hub", "tls")
+}
+
+// perZero finds `per: 0`, which once read can't be told from a key left out.
+func (v *validator) perZero() {
+	for _, name := range slices.Sorted(maps.Keys(v.Policy.Products)) {
+		dimensions := v.Policy.Products[name].Dimensions
+		for _, key := range slices.Sorted(maps.Keys(dimensions)) {
+			path := []string{"products", name, "dimensions", key, "per"}
+			if dimensions[key].Per == 0 && v.isSet(path) {
+				v.fail("1 or more", "0 is too small", path...)
+			}
+		}
+	}
+}
+
+// isSet tells whether the file gives the value at path.
+func (c *Config) isSet(path []string) bool {
+	n := c.root
+	for _, s := range path {
+		if n == nil {
+			return false
+		}
+		if _, n = child(resolve(n), s); n == nil {
+			return false
+		}
+	}
+	return n != nil
+}
