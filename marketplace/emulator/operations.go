@@ -1,0 +1,79 @@
+package emulator
+
+import "net/http"
+
+// operationTable is everything the emulator can do, by protocol and name. A service that speaks two protocols
+// has its operations here twice.
+func (e *Emulator) operationTable() map[route]*operation {
+	table := map[route]*operation{}
+	for _, op := range e.meteringOperations() {
+		table[route{protocolJSON, op.service.target + "." + op.name}] = op
+	}
+	for _, op := range e.entitlementOperations() {
+		table[route{protocolJSON, op.service.target + "." + op.name}] = op
+		table[route{protocolCBOR, op.service.target + "." + op.name}] = op
+	}
+	for _, op := range e.queueOperations() {
+		table[route{protocolJSON, op.service.target + "." + op.name}] = op
+	}
+	for _, op := range e.tokenOperations() {
+		table[route{protocolQuery, op.name}] = op
+	}
+	return table
+}
+
+// signingMarketplace is the service name in the credential scope of every Marketplace API.
+const signingMarketplace = "aws-marketplace"
+
+func (e *Emulator) meteringOperations() []*operation {
+	metering := &service{
+		target: "AWSMPMeteringService", signing: signingMarketplace, jsonVersion: "1.1",
+		throttled: "ThrottlingException", internal: codeInternal, unauthorized: http.StatusBadRequest,
+	}
+	return []*operation{
+		{"BatchMeterUsage", metering, e.locked(e.batchMeterUsage)},
+		{"ResolveCustomer", metering, e.locked(e.resolveCustomer)},
+	}
+}
+
+func (e *Emulator) entitlementOperations() []*operation {
+	entitlement := &service{
+		target: "AWSMPEntitlementService", signing: signingMarketplace, jsonVersion: "1.1",
+		throttled: "ThrottlingException", internal: codeInternal, unauthorized: http.StatusBadRequest,
+	}
+	return []*operation{{"GetEntitlements", entitlement, e.locked(e.getEntitlements)}}
+}
+
+func (e *Emulator) queueOperations() []*operation {
+	sqs := &service{
+		target: "AmazonSQS", signing: "sqs", jsonVersion: "1.0", namespace: "com.amazonaws.sqs", queryErrors: true,
+		throttled: "RequestThrottled", internal: "InternalFailure", unauthorized: http.StatusForbidden,
+	}
+	return []*operation{
+		{"CreateQueue", sqs, e.locked(e.createQueue)},
+		{"GetQueueUrl", sqs, e.locked(e.getQueueURL)},
+		{"ListQueues", sqs, e.locked(e.listQueues)},
+		{"DeleteQueue", sqs, e.locked(e.onQueue(e.deleteQueue))},
+		{"GetQueueAttributes", sqs, e.locked(e.onQueue(e.getQueueAttributes))},
+		{"SetQueueAttributes", sqs, e.locked(e.onQueue(e.setQueueAttributes))},
+		{"PurgeQueue", sqs, e.locked(e.onQueue(e.purgeQueue))},
+		{"SendMessage", sqs, e.locked(e.onQueue(e.sendMessage))},
+		{"SendMessageBatch", sqs, e.locked(e.onQueue(e.batched(e.sendMessage)))},
+		{"ReceiveMessage", sqs, e.receiveMessage},
+		{"DeleteMessage", sqs, e.locked(e.onQueue(e.deleteMessage))},
+		{"DeleteMessageBatch", sqs, e.locked(e.onQueue(e.batched(e.deleteMessage)))},
+		{"ChangeMessageVisibility", sqs, e.locked(e.onQueue(e.changeVisibility))},
+		{"ChangeMessageVisibilityBatch", sqs, e.locked(e.onQueue(e.batched(e.changeVisibility)))},
+	}
+}
+
+func (e *Emulator) tokenOperations() []*operation {
+	sts := &service{
+		signing: "sts", query: "https://sts.amazonaws.com/doc/2011-06-15/",
+		throttled: "Throttling", internal: "InternalFailure", unauthorized: http.StatusForbidden,
+	}
+	return []*operation{
+		{"GetCallerIdentity", sts, e.locked(e.getCallerIdentity)},
+		{"AssumeRole", sts, e.locked(e.assumeRole)},
+	}
+}
