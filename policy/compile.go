@@ -21,10 +21,9 @@ type Policy struct {
 	routes       []route // as configured
 	routeIndex   map[string]int
 	router       *router
-	identity     []Extractor
-	kinds        []SubjectKind // of each extractor's As
-	unmatched    bool          // an unmatched request is allowed
-	faults       bool          // a fault is allowed
+	identity     []extractor
+	unmatched    bool // an unmatched request is allowed
+	faults       bool // a fault is allowed
 	grace        time.Duration
 }
 
@@ -111,7 +110,6 @@ func Compile(c Config) (*Policy, error) {
 		return nil, errors.Join(errs...)
 	}
 	p := &Policy{
-		identity:  c.Identity,
 		unmatched: c.Failure.Unmatched == wordAllow,
 		faults:    c.Failure.Fault == wordAllow,
 		grace:     c.Failure.Grace,
@@ -120,7 +118,7 @@ func Compile(c Config) (*Policy, error) {
 	p.compilePlans(c.Plans)
 	p.compileProducts(c.Products)
 	for _, e := range c.Identity {
-		p.kinds = append(p.kinds, SubjectKinds()[e.As])
+		p.identity = append(p.identity, compileExtractor(e))
 	}
 	p.compileRoutes(c)
 	var err error

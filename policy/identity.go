@@ -11,33 +11,55 @@ const maxIdentity = 256
 // another extractor's subject.
 func (p *Policy) identify(a Attributes) Subject {
 	for i := range p.identity {
-		value, n := extract(a, &p.identity[i])
+		value, n := p.identity[i].find(a)
 		switch {
 		case n == 0:
 			continue
 		case n > 1 || !usable(value):
 			return Subject{}
 		default:
-			return Subject{Kind: p.kinds[i], ID: value}
+			return Subject{Kind: p.identity[i].kind, ID: value}
 		}
 	}
 	return Subject{}
 }
 
-// extract finds an extractor's value and how often it was given.
-func extract(a Attributes, e *Extractor) (value string, n int) {
-	var ok bool
+// extractor is a compiled Extractor.
+type extractor struct {
+	from      string
+	namespace string   // of metadata
+	path      []string // of metadata, made once: a slice made for the call would be allocated
+	name      string   // of a header, or key of the context
+	kind      SubjectKind
+}
+
+func compileExtractor(e Extractor) extractor {
+	made := extractor{from: e.From, kind: SubjectKinds()[e.As]}
 	switch e.From {
 	case "jwt":
-		value, ok = a.Metadata(jwtNamespace, e.Provider, e.Claim)
+		made.namespace, made.path = jwtNamespace, []string{e.Provider, e.Claim}
 	case "metadata":
-		value, ok = a.Metadata(e.Namespace, e.Key)
+		made.namespace, made.path = e.Namespace, []string{e.Key}
+	case "context":
+		made.name = e.Key
+	case "header":
+		made.name = e.Name
+	}
+	return made
+}
+
+// find finds the extractor's value and how often it was given.
+func (e *extractor) find(a Attributes) (value string, n int) {
+	var ok bool
+	switch e.from {
+	case "jwt", "metadata":
+		value, ok = a.Metadata(e.namespace, e.path)
 	case "peer":
 		value, ok = a.PeerURI()
 	case "context":
-		value, ok = a.Context(e.Key)
+		value, ok = a.Context(e.name)
 	case "header":
-		return a.Header(e.Name)
+		return a.Header(e.name)
 	}
 	if ok {
 		return value, 1

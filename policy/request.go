@@ -25,7 +25,7 @@ type Attributes interface {
 	// Headers counts the client's headers, pseudo headers and weir's own apart.
 	Headers() int
 	// Metadata is a dynamic metadata value, found by namespace and path of keys; false when it is none or no text or number.
-	Metadata(namespace string, path ...string) (string, bool)
+	Metadata(namespace string, path []string) (string, bool)
 	// Context is a context extension of the proxy's route.
 	Context(key string) (string, bool)
 	// PeerURI is the URI subject alternative name of the client's certificate.

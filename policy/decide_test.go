@@ -1,0 +1,415 @@
+package policy
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestZeroDecisionDenies(t *testing.T) {
+	var d Decision
+	if d.Allowed() || d.Reason != Fault || d.Reason.Status() != 503 {
+		t.Errorf("zero decision: %+v", d)
+	}
+}
+
+func TestDecideFollowsTheTable(t *testing.T) {
+	p := compile(t, acme())
+	m := newMemory(p)
+	ended, expired := license("ended", "basic"), license("expired", "basic")
+	ended.Ended = now.Add(-time.Hour)
+	expired.Entitlements[0].Expires = now.Add(-time.Hour)
+	expired.Read = now.Add(-30 * time.Minute)
+	m.hold("basic", license("b", "basic"))
+	m.hold("enterprise", license("e", "enterprise"))
+	m.hold("ended", ended)
+	m.hold("expired", expired)
+	m.hold("nothing")
+	m.absent[Subject{SubjectTenant, "stranger"}] = true
+
+	post := func(r *Request) *Request { r.Method = "POST"; return r }
+	with := func(r *Request, name string, values ...string) *Request {
+		r.Attributes.(*attributes).headers[name] = values
+		return r
+	}
+	many := get("/v1/plain", "basic")
+	many.Attributes.(*attributes).extra = 100
+	named := get("/nowhere", "basic")
+	named.Route = "plain"
+	misnamed := get("/v1/plain", "basic")
+	misnamed.Route = "plan"
+
+	for _, tt := range []struct {
+		name string
+		r    *Request
+		want Reason
+		mode Mode
+	}{
+		{"a granted route is allowed", get("/v1/reports/7", "basic"), Allowed, Enforce},
+		{"a public route needs nobody", get("/healthz", ""), Public, Enforce},
+		{"more than 100 headers", many, HeadersTooMany, Enforce},
+		{"a path with two readings", get("/v1/plain/..%2f..%2fhealthz", "basic"), PathAmbiguous, Enforce},
+		{"no route", get("/nowhere", "basic"), RouteUnmatched, Enforce},
+		{"the proxy names the route", named, Allowed, Enforce},
+		{"the proxy names a route that is not there", misnamed, Fault, Enforce},
+		{"nobody asks", get("/v1/plain", ""), IdentityMissing, Enforce},
+		{"an unusable name", get("/v1/plain", "caf!"), IdentityMissing, Enforce},
+		{"an unknown tenant", get("/v1/plain", "stranger"), LicenseMissing, Enforce},
+		{"a tenant without licenses", get("/v1/plain", "nothing"), LicenseMissing, Enforce},
+		{"an expired license", get("/v1/plain", "expired"), LicenseExpired, Enforce},
+		{"an ended license", get("/v1/plain", "ended"), LicenseEnded, Enforce},
+		{"a feature that the plan lacks", get("/v1/sso", "basic"), FeatureMissing, Enforce},
+		{"a feature that the plan has", get("/v1/sso", "enterprise"), Allowed, Enforce},
+		{"text and number that are enough", get("/v1/team/x", "enterprise"), Allowed, Enforce},
+		{"a number that is not", get("/v1/team/x", "basic"), FeatureMissing, Enforce},
+		{"a quantity in a header", with(post(get("/v1/import", "basic")), "x-rows", "7"), Allowed, Enforce},
+		{"no quantity", post(get("/v1/import", "basic")), QuantityInvalid, Enforce},
+		{"a signed quantity", with(post(get("/v1/import", "basic")), "x-rows", "+7"), QuantityInvalid, Enforce},
+		{"a quantity of 16 digits", with(post(get("/v1/import", "basic")), "x-rows", "1234567890123456"), QuantityInvalid, Enforce},
+		{"two quantities", with(post(get("/v1/import", "basic")), "x-rows", "7", "8"), QuantityInvalid, Enforce},
+		{"more than is included", with(post(get("/v1/import", "basic")), "x-rows", "101"), QuotaExhausted, Enforce},
+		{"more than is included, billed", with(post(get("/v1/import", "enterprise")), "x-rows", "9999"), Allowed, Enforce},
+		{"a shadow route that would deny", get("/v1/beta", "basic"), FeatureMissing, Shadow},
+		{"a shadow route that allows", get("/v1/beta", "enterprise"), Allowed, Shadow},
+		{"a shadow route without anybody", get("/v1/beta", ""), IdentityMissing, Shadow},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := p.Decide(tt.r, m, now)
+			if d.Reason != tt.want || d.Mode != tt.mode {
+				t.Errorf("got %s in mode %s, want %s in mode %s", d.Reason, d.Mode, tt.want, tt.mode)
+			}
+			want := tt.mode != Enforce || tt.want == Allowed || tt.want == Public
+			if d.Allowed() != want {
+				t.Errorf("allowed: got %v, want %v", d.Allowed(), want)
+			}
+		})
+	}
+}
+
+func TestUnknownSubjectsFollowTheFailurePolicy(t *testing.T) {
+	p := compile(t, acme())
+	byAccount := func(path, account string) *Request {
+		r := get(path, "")
+		r.Attributes.(*attributes).metadata = map[string]string{"acme.auth/account": account}
+		return r
+	}
+	const stranger = "999988887777"
+	for _, tt := range []struct {
+		name, path, account string
+		silent, never       bool
+		want                Reason
+		mode                Mode
+		lookup              bool
+	}{
+		{name: "is looked up", path: "/v1/plain", account: stranger, want: EntitlementsStale, lookup: true},
+		{name: "no answer in time", path: "/v1/plain", account: stranger, silent: true, want: EntitlementsStale},
+		{name: "deny", path: "/v1/closed", account: stranger, want: LicenseMissing},
+		{name: "deny, but weir has never read anything", path: "/v1/closed", account: stranger, never: true, want: EntitlementsStale},
+		{name: "allow", path: "/v1/open", account: stranger, want: LicenseMissing, mode: Open},
+		{name: "what AWS can't know is not looked up", path: "/v1/plain", account: "12", want: LicenseMissing},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newMemory(p)
+			m.silent = tt.silent
+			if tt.never {
+				m.confirmed = time.Time{}
+			}
+			d := p.Decide(byAccount(tt.path, tt.account), m, now)
+			if d.Reason != tt.want || d.Mode != tt.mode || d.Allowed() != (tt.mode == Open) {
+				t.Errorf("got %s, mode %s, allowed %v; want %s, mode %s", d.Reason, d.Mode, d.Allowed(), tt.want, tt.mode)
+			}
+			if got := d.Lookup.Kind != SubjectNone; got != tt.lookup {
+				t.Errorf("look-up: got %v, want %v", got, tt.lookup)
+			}
+		})
+	}
+}
+
+func TestUnmatchedAndFaultsFollowTheFailurePolicy(t *testing.T) {
+	c := acme()
+	c.Failure.Unmatched, c.Failure.Fault = "allow", "allow"
+	p := compile(t, c)
+	d := p.Decide(get("/nowhere", ""), newMemory(p), now)
+	if !d.Allowed() || d.Annotation() != "open; cause=unmatched" || d.Reason != RouteUnmatched {
+		t.Errorf("unmatched: %+v", d)
+	}
+	if d = p.Fault(get("/v1/plain", "")); !d.Allowed() || d.Annotation() != "open; cause=fault" {
+		t.Errorf("fault: %+v", d)
+	}
+	misnamed := get("/v1/plain", "")
+	misnamed.Route = "nope"
+	if d = p.Decide(misnamed, newMemory(p), now); d.Allowed() {
+		t.Error("a route name that is not there was let through by failure.fault")
+	}
+	p = compile(t, acme())
+	if d = p.Fault(get("/v1/plain", "")); d.Allowed() {
+		t.Error("a fault is allowed by default")
+	}
+}
+
+func TestStaleEntitlementsFollowTheRoutesFailurePolicy(t *testing.T) {
+	p := compile(t, acme())
+	m := newMemory(p)
+	m.hold("basic", license("b", "basic"))
+	m.hold("bigcorp", &License{Key: "direct:bigcorp", Direct: "bigcorp", Plan: "enterprise"})
+	m.confirmed = now.Add(-2 * time.Hour)
+	m.licenses[Subject{SubjectTenant, "basic"}][0].Read = now.Add(-3 * time.Hour)
+
+	if d := p.Decide(get("/v1/strict", "basic"), m, now); d.Reason != EntitlementsStale || d.Allowed() {
+		t.Errorf("2 h old, 1 h allowed: got %s, allowed %v", d.Reason, d.Allowed())
+	}
+	if d := p.Decide(get("/v1/plain", "basic"), m, now); d.Reason != Allowed {
+		t.Errorf("2 h old, 24 h allowed: got %s", d.Reason)
+	}
+	later := now.Add(30 * time.Hour)
+	d := p.Decide(get("/v1/plain", "basic"), m, later)
+	if !d.Allowed() || d.Annotation() != "open; cause=stale" || d.Reason != EntitlementsStale || d.License == "" {
+		t.Errorf("32 h old, allowed by failure.stale: %+v", d)
+	}
+	if d := p.Decide(get("/v1/sso", "basic"), m, later); d.Reason != FeatureMissing {
+		t.Errorf("stale data still decide: got %s", d.Reason)
+	}
+	if d := p.Decide(get("/v1/strict", "bigcorp"), m, later); d.Reason != Allowed || d.Mode != Enforce {
+		t.Errorf("a direct customer is never stale: got %s, mode %s", d.Reason, d.Mode)
+	}
+	m.licenses[Subject{SubjectTenant, "basic"}][0].Read = now.Add(-time.Minute)
+	if d := p.Decide(get("/v1/strict", "basic"), m, now); d.Reason != Allowed {
+		t.Errorf("a license that was read by itself is fresh: got %s", d.Reason)
+	}
+}
+
+func TestIdentityIsTheFirstExtractorThatFindsAValue(t *testing.T) {
+	p := compile(t, acme())
+	for _, tt := range []struct {
+		name string
+		a    attributes
+		want Subject
+	}{
+		{"jwt", attributes{metadata: map[string]string{jwtNamespace + "/main/org_id": "a", "acme.auth/account": "111122223333"}}, Subject{SubjectTenant, "a"}},
+		{"metadata", attributes{metadata: map[string]string{"acme.auth/account": "111122223333"}, peer: "spiffe://x/y"}, Subject{SubjectAccount, "111122223333"}},
+		{"peer", attributes{peer: "spiffe://x/y", context: map[string]string{"weir.tenant": "c"}}, Subject{SubjectTenant, "spiffe://x/y"}},
+		{"context", attributes{context: map[string]string{"weir.tenant": "c"}}, Subject{SubjectTenant, "c"}},
+		{"header", attributes{headers: map[string][]string{"x-tenant-id": {"d"}}}, Subject{SubjectTenant, "d"}},
+		{"none", attributes{}, Subject{}},
+		{"a present but unusable value does not fall through", attributes{context: map[string]string{"weir.tenant": "a b"}, headers: map[string][]string{"x-tenant-id": {"d"}}}, Subject{}},
+		{"an empty value does not fall through", attributes{context: map[string]string{"weir.tenant": ""}, headers: map[string][]string{"x-tenant-id": {"d"}}}, Subject{}},
+		{"a header given twice", attributes{headers: map[string][]string{"x-tenant-id": {"d", "d"}}}, Subject{}},
+		{"256 characters", attributes{headers: map[string][]string{"x-tenant-id": {strings.Repeat("a", 256)}}}, Subject{SubjectTenant, strings.Repeat("a", 256)}},
+		{"257 characters", attributes{headers: map[string][]string{"x-tenant-id": {strings.Repeat("a", 257)}}}, Subject{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := p.identify(&tt.a); got != tt.want {
+				t.Errorf("got %+v, want %+v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestTheHighestPlanIsAskedFirstAndTheFirstThatAllowsTakesTheUsage(t *testing.T) {
+	p := compile(t, acme())
+	m := newMemory(p)
+	m.hold("both", license("a", "basic"), license("z", "enterprise"), license("b", "basic"))
+	d := p.Decide(get("/v1/reports/1", "both"), m, now)
+	if d.Plan != "enterprise" || m.counters[d.License].used[p.featureIndex["apiCalls"]] != 1 {
+		t.Fatalf("got plan %s of %s", d.Plan, d.License)
+	}
+	// Two of one rank: the smaller key first, and the next one when its quota is used up.
+	m.hold("two", license("b", "basic"), license("a", "basic"))
+	var order []string
+	for range 201 {
+		d := p.Decide(get("/v1/reports/1", "two"), m, now)
+		key := string(d.License)[len(d.License)-1:]
+		if !d.Allowed() {
+			key = "denied " + key
+		}
+		if len(order) == 0 || order[len(order)-1] != key {
+			order = append(order, key)
+		}
+	}
+	if want := []string{"a", "b", "denied a"}; !slices.Equal(order, want) {
+		t.Errorf("licenses took usage in the order %v, want %v", order, want)
+	}
+}
+
+func TestALiveLicenseIsAskedBeforeOneThatIsOver(t *testing.T) {
+	p := compile(t, acme())
+	m := newMemory(p)
+	old := license("a", "enterprise")
+	old.Ended = now.Add(-time.Hour)
+	m.hold("renewed", old, license("b", "basic"))
+	if d := p.Decide(get("/v1/plain", "renewed"), m, now); d.Reason != Allowed || d.Plan != "basic" {
+		t.Errorf("got %s with plan %s", d.Reason, d.Plan)
+	}
+	if d := p.Decide(get("/v1/sso", "renewed"), m, now); d.Reason != FeatureMissing || d.Plan != "basic" {
+		t.Errorf("the denial is that of the license that lives: got %s with plan %s", d.Reason, d.Plan)
+	}
+}
+
+func TestAddsOfAllLicensesCount(t *testing.T) {
+	p := compile(t, acme())
+	m := newMemory(p)
+	more := license("more", "extra_seats", "extra_calls")
+	more.Entitlements[0].Value.Integer = 5
+	more.Entitlements[1].Value = Value{Kind: ValueDecimal, Decimal: 2.9}
+	support := license("b", "basic")
+	m.hold("added", support, more)
+
+	c := acme()
+	c.Routes = []Route{{Name: "seats", Match: Match{Path: "/seats"}, Mode: "enforce", Requires: map[string]Requirement{"seats": {Number: ptr(int64(10))}}}}
+	seats := compile(t, c)
+	ms := newMemory(seats)
+	ms.hold("added", support, more)
+	ms.hold("alone", support)
+	if d := seats.Decide(get("/seats", "added"), ms, now); d.Reason != Allowed {
+		t.Errorf("5 + 5 seats: got %s", d.Reason)
+	}
+	if d := seats.Decide(get("/seats", "alone"), ms, now); d.Reason != FeatureMissing {
+		t.Errorf("5 seats: got %s", d.Reason)
+	}
+	d := p.Decide(get("/v1/reports/1", "added"), m, now)
+	if got := d.Quota.Terms.Included; got != 2100 {
+		t.Errorf("100 calls and 2 x 1000 added: got %d included", got)
+	}
+	more.Ended = now
+	if d := seats.Decide(get("/seats", "added"), ms, now); d.Reason != FeatureMissing {
+		t.Errorf("a license that has ended adds nothing: got %s", d.Reason)
+	}
+}
+
+func TestALicenseWithoutAPlanOnlyAdds(t *testing.T) {
+	p := compile(t, acme())
+	m := newMemory(p)
+	m.hold("seats", license("s", "extra_seats"))
+	if d := p.Decide(get("/v1/plain", "seats"), m, now); d.Reason != LicenseMissing {
+		t.Errorf("got %s, want license_missing", d.Reason)
+	}
+	if d := p.Decide(get("/v1/sso", "seats"), m, now); d.Reason != FeatureMissing || d.Feature != "sso" {
+		t.Errorf("got %s of %s, want feature_missing of sso", d.Reason, d.Feature)
+	}
+}
+
+func TestExpiryIsAMinimum(t *testing.T) {
+	p := compile(t, acme())
+	l := license("x", "basic")
+	expiry := now.Add(time.Hour)
+	l.Entitlements[0].Expires = expiry
+	l.Read = now
+	m := newMemory(p)
+	m.hold("x", l)
+	m.confirmed = now
+	for _, tt := range []struct {
+		name      string
+		at        time.Time
+		confirmed time.Time
+		want      Reason
+		state     State
+	}{
+		{"before", expiry.Add(-time.Second), now, Allowed, StateActive},
+		{"at expiry, not read since", expiry, now, Allowed, StateGrace},
+		{"read at expiry: AWS may not have renewed yet", expiry.Add(time.Minute), expiry, Allowed, StateGrace},
+		{"read five minutes after", expiry.Add(6 * time.Minute), expiry.Add(5 * time.Minute), LicenseExpired, StateExpired},
+		{"within grace", expiry.Add(23*time.Hour + 59*time.Minute), expiry.Add(2 * time.Minute), Allowed, StateGrace},
+		{"after grace", expiry.Add(24 * time.Hour), expiry.Add(2 * time.Minute), LicenseExpired, StateExpired},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m.confirmed = tt.confirmed
+			// The Holding was worked out long before: Decide sees that it no longer holds.
+			if d := p.Decide(get("/v1/plain", "x"), m, tt.at); d.Reason != tt.want {
+				t.Errorf("got %s, want %s", d.Reason, tt.want)
+			}
+			if got := p.LicenseState(l, tt.confirmed, tt.at); got != tt.state {
+				t.Errorf("state: got %s, want %s", got, tt.state)
+			}
+		})
+	}
+}
+
+func TestOneDimensionExpiresWithoutTheOthers(t *testing.T) {
+	p := compile(t, acme())
+	l := license("x", "basic", "enterprise")
+	l.Entitlements[1].Expires = now.Add(-time.Hour)
+	l.Read = now
+	m := newMemory(p)
+	m.confirmed = now
+	m.hold("x", l)
+	if d := p.Decide(get("/v1/plain", "x"), m, now); d.Reason != Allowed || d.Plan != "basic" {
+		t.Errorf("got %s with plan %s, want the plan that is left", d.Reason, d.Plan)
+	}
+}
+
+func TestADimensionIsHeldByItsValue(t *testing.T) {
+	for _, tt := range []struct {
+		value Value
+		held  bool
+	}{
+		{Value{}, false},
+		{Value{Kind: ValueBoolean, Boolean: true}, true},
+		{Value{Kind: ValueBoolean}, false},
+		{Value{Kind: ValueInteger, Integer: 1}, true},
+		{Value{Kind: ValueInteger}, false},
+		{Value{Kind: ValueInteger, Integer: -1}, false},
+		{Value{Kind: ValueDecimal, Decimal: 0.5}, true},
+		{Value{Kind: ValueDecimal}, false},
+		{Value{Kind: ValueText, Text: "Enabled"}, true},
+		{Value{Kind: ValueText}, false},
+		{Value{Kind: ValueText, Text: "false"}, false},
+		{Value{Kind: ValueText, Text: "disabled"}, false},
+	} {
+		if got := tt.value.Held(); got != tt.held {
+			t.Errorf("%+v: held %v, want %v", tt.value, got, tt.held)
+		}
+	}
+}
+
+func TestADirectCustomerIsAskedByRankBesideLicenses(t *testing.T) {
+	p := compile(t, acme())
+	m := newMemory(p)
+	m.hold("bigcorp", license("b", "basic"), &License{Key: "direct:bigcorp", Direct: "bigcorp", Plan: "enterprise"})
+	d := p.Decide(get("/v1/sso", "bigcorp"), m, now)
+	if d.Reason != Allowed || d.License != "direct:bigcorp" || d.Account != "" || d.Tenant != "bigcorp" {
+		t.Errorf("got %+v", d)
+	}
+}
+
+func TestExplainOnlyLooks(t *testing.T) {
+	p := compile(t, acme())
+	m := newMemory(p)
+	m.hold("basic", license("b", "basic"))
+	r := get("/v1/reports/1", "basic")
+	r.Steps = &Steps{}
+	if d := p.Decide(r, m, now); !d.Allowed() {
+		t.Fatalf("got %s", d.Reason)
+	}
+	if used := m.counters["arn:aws:license-manager::294406891311:license:l-b"].used[p.featureIndex["apiCalls"]]; used != 0 {
+		t.Errorf("%d units were counted", used)
+	}
+	if got := strings.Join(r.Steps.Lines, "\n"); !strings.Contains(got, "matches route reports") || !strings.Contains(got, "plan basic") {
+		t.Errorf("steps:\n%s", got)
+	}
+}
+
+func TestAnAllowedDecisionDoesNotAllocate(t *testing.T) {
+	p := compile(t, acme())
+	m := newMemory(p)
+	m.hold("basic", license("b", "basic"))
+	h, _ := m.Find(Subject{SubjectTenant, "basic"}, "acme")
+	v := fixed{h, m.confirmed}
+	m.counters["arn:aws:license-manager::294406891311:license:l-b"].used = map[int]int64{}
+	r := get("/v1/plain", "basic")
+	metered := get("/v1/reports/1", "basic")
+	for _, r := range []*Request{r, metered} {
+		if n := testing.AllocsPerRun(50, func() { p.Decide(r, &v, now) }); n != 0 {
+			t.Errorf("%s: %v allocations", r.Path, n)
+		}
+	}
+}
+
+// fixed is a View that always finds the same.
+type fixed struct {
+	h         *Holding
+	confirmed time.Time
+}
+
+func (f *fixed) Find(Subject, string) (*Holding, Knowledge) { return f.h, Present }
+func (f *fixed) Confirmed(string) time.Time                 { return f.confirmed }
