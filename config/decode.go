@@ -27,27 +27,31 @@ const (
 type decoder struct {
 	mistakes []Mistake
 	count    int             // all mistakes, also those that are not listed
-	reported map[string]bool // paths with a mistake
-	within   map[string]bool // paths with a mistake directly inside
+	unread   map[string]bool // paths whose value could not be read
+	within   map[string]bool // paths with one of these directly inside
 	nodes    int
 	searches int
 	types    map[reflect.Type][]field
 }
 
 func newDecoder() *decoder {
-	return &decoder{reported: map[string]bool{}, within: map[string]bool{}, types: map[reflect.Type][]field{}}
+	return &decoder{unread: map[string]bool{}, within: map[string]bool{}, types: map[reflect.Type][]field{}}
 }
 
-// add notes a mistake at a node.
+// add notes that the value at a path can't be read.
 func (d *decoder) add(n *yaml.Node, path []string, msg, hint string) {
-	joined := policy.JoinPath(path)
-	d.reported[joined] = true
+	d.unread[policy.JoinPath(path)] = true
 	if len(path) > 0 {
 		d.within[policy.JoinPath(path[:len(path)-1])] = true
 	}
+	d.note(n, path, msg, hint)
+}
+
+// note adds a mistake at a node.
+func (d *decoder) note(n *yaml.Node, path []string, msg, hint string) {
 	if d.count++; d.count <= maxListed {
 		d.mistakes = append(d.mistakes, Mistake{
-			Line: max(1, n.Line), Column: max(1, n.Column), Path: shown(joined), Msg: msg, Hint: hint,
+			Line: max(1, n.Line), Column: max(1, n.Column), Path: shown(policy.JoinPath(path)), Msg: msg, Hint: hint,
 		})
 	}
 }
@@ -61,11 +65,11 @@ func shown(path string) string {
 	return oneLine(path)
 }
 
-// covers tells whether a mistake was found at the path already, around it or
-// directly inside it: what else is wrong there may follow from that.
+// covers tells whether what is at the path, around it or directly inside it could
+// not be read: what validation says there may follow from that alone.
 func (d *decoder) covers(path []string) bool {
 	for i := range len(path) + 1 {
-		if d.reported[policy.JoinPath(path[:i])] {
+		if d.unread[policy.JoinPath(path[:i])] {
 			return true
 		}
 	}
@@ -136,7 +140,7 @@ func (d *decoder) structure(n *yaml.Node, path []string, v reflect.Value) {
 			d.checkField(value, at, f, v.FieldByIndex(f.index))
 		}
 	})
-	if d.reported[policy.JoinPath(path)] {
+	if d.unread[policy.JoinPath(path)] {
 		return
 	}
 	for _, f := range fields {

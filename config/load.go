@@ -113,8 +113,11 @@ func syntaxMistake(data []byte, err error) *Mistake {
 
 // fieldError adds a mistake that validation found, where the file says it.
 func (d *decoder) fieldError(root *yaml.Node, e *policy.FieldError) {
-	n := locate(root, e.Path, e.OnKey)
-	d.add(n, e.Path, e.Msg, e.Hint)
+	if d.count >= maxListed {
+		d.count++ // counted, not listed: no need to look for its line
+		return
+	}
+	d.note(locate(root, e.Path, e.OnKey), e.Path, e.Msg, e.Hint)
 }
 
 // locate finds the node of the value at path, or of its key. Where there is none it is

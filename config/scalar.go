@@ -24,7 +24,8 @@ func (d *decoder) union(n *yaml.Node, path []string, v reflect.Value) {
 		}
 		kinds = append(kinds, unionWord(takes))
 	}
-	d.wrongKind(n, path, strings.Join(kinds, ", or "))
+	last := len(kinds) - 1
+	d.wrongKind(n, path, strings.Join(kinds[:last], ", ")+" or "+kinds[last])
 }
 
 // unionKind is the word of the oneof tag for a node.
@@ -46,7 +47,7 @@ func unionKind(n *yaml.Node) string {
 func unionWord(kind string) string {
 	switch kind {
 	case "bool":
-		return "true or false"
+		return boolWords
 	case "number":
 		return "a whole number"
 	case "mapping":
@@ -70,7 +71,7 @@ func (d *decoder) scalar(n *yaml.Node, path []string, v reflect.Value) {
 		d.text(n, path, v)
 	case v.Kind() == reflect.Bool:
 		if s.Kind != yaml.ScalarNode || s.ShortTag() != "!!bool" {
-			d.wrongKind(n, path, "true or false")
+			d.wrongKind(n, path, boolWords)
 			return
 		}
 		v.SetBool(strings.EqualFold(s.Value, "true"))
@@ -125,20 +126,35 @@ func (d *decoder) duration(n *yaml.Node, path []string, v reflect.Value) {
 	v.SetInt(int64(t))
 }
 
-const durationHint = "such as 30s, 5m or 24h"
-
 // wrongKind reports a value that is of another kind than the key takes.
 func (d *decoder) wrongKind(n *yaml.Node, path []string, wanted string) {
-	hint := ""
-	switch s := resolve(n); {
-	case s.Kind == yaml.ScalarNode && s.Style&yaml.TaggedStyle != 0:
-		hint = "remove the tag " + s.ShortTag()
-	case wanted == "a duration":
-		hint = durationHint
-	case s.Kind == yaml.ScalarNode && s.ShortTag() == "!!str" && s.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0 && wanted != "a list" && wanted != "a mapping":
-		hint = "without quotes"
+	s := resolve(n)
+	if s.Style&yaml.TaggedStyle != 0 {
+		d.add(n, path, "the tag "+s.Tag+" is not taken where "+wanted+" belongs", "remove it")
+		return
 	}
-	d.add(n, path, fmt.Sprintf("%s is given where %s belongs", kindOf(resolve(n)), wanted), hint)
+	d.add(n, path, fmt.Sprintf("%s is given where %s belongs", kindOf(s), wanted), kindHint(s, wanted))
+}
+
+const (
+	boolWords    = "true or false"
+	durationHint = "such as 30s, 5m or 24h"
+)
+
+func kindHint(s *yaml.Node, wanted string) string {
+	quoted := s.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0
+	switch {
+	case wanted == "a duration":
+		return durationHint
+	case wanted == "a list" && s.Kind == yaml.ScalarNode:
+		return fmt.Sprintf("[%s]", oneLine(s.Value))
+	case wanted == boolWords && !quoted && s.Kind == yaml.ScalarNode:
+		return boolWords
+	case wanted == boolWords, wanted == "a whole number" && quoted:
+		return "without quotes"
+	default:
+		return ""
+	}
 }
 
 // kindOf says for people what a node is.
@@ -153,7 +169,7 @@ func kindOf(n *yaml.Node) string {
 	case "!!int", "!!float":
 		return "a number"
 	case "!!bool":
-		return "true or false"
+		return boolWords
 	case "!!timestamp":
 		return "a date"
 	case "!!null":

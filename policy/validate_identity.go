@@ -37,7 +37,7 @@ func (k *checker) checkIdentity() {
 				k.fail(at(path, x.key), "", "from: %s needs %s", e.From, x.key)
 			case !needed && value != "":
 				k.failKey(at(path, x.key), "from: "+strings.Join(x.from, " or "), "from: %s has no %s", e.From, x.key)
-			case len(value) > maxIdentity || !printable(value):
+			case x.key != "name" && (len(value) > maxIdentity || !printable(value)):
 				k.fail(at(path, x.key), "1 to 256 visible ASCII characters", "%q can't be found in a request", value)
 			}
 		}

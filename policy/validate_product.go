@@ -73,26 +73,20 @@ func (k *checker) checkDimensions(path []string, p Product) {
 		if key == "" || len(key) > 100 || !onlyPlain(key) {
 			k.failKey(path, "1 to 100 of A-Z a-z 0-9 . _ -", "%q is no dimension's key", key)
 		}
-		k.checkDimension(path, p, d)
-		if other, twice := meters[d.Meters]; twice && d.Meters != "" {
-			k.fail(at(path, "meters"), "one dimension of a product meters a feature", "dimension %q meters %q too", other, d.Meters)
+		if given := count(d.Plan != "", d.Adds != "", d.Meters != ""); given != 1 {
+			k.fail(path, "exactly one of plan, adds, meters", "%d of plan, adds, meters are given", given)
 			continue
 		}
-		meters[d.Meters] = key
+		k.checkDimension(path, p, d)
+		if other, twice := meters[d.Meters]; twice {
+			k.fail(at(path, "meters"), "one dimension of a product meters a feature", "dimension %q meters %q too", other, d.Meters)
+		} else if d.Meters != "" {
+			meters[d.Meters] = key
+		}
 	}
 }
 
 func (k *checker) checkDimension(path []string, p Product, d Dimension) {
-	given := 0
-	for _, name := range []string{d.Plan, d.Adds, d.Meters} {
-		if name != "" {
-			given++
-		}
-	}
-	if given != 1 {
-		k.fail(path, "exactly one of plan, adds, meters", "%d of plan, adds, meters are given", given)
-		return
-	}
 	if d.Plan != "" {
 		k.entitled(at(path, "plan"), p)
 		k.known(at(path, "plan"), "plan", d.Plan, k.plans)
@@ -126,7 +120,7 @@ func (k *checker) featureOf(path []string, name, wanted string, types ...string)
 	}
 	f := k.Features[name]
 	if f.Type != "" && !slices.Contains(types, f.Type) {
-		k.fail(path, wanted, "feature %q is %s", name, f.Type)
+		k.fail(path, wanted, "feature %q is a %s feature", name, f.Type)
 		return Feature{}
 	}
 	return f

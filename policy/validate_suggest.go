@@ -8,22 +8,37 @@ const longestName = 64
 
 // Suggest is the known name that is nearest to a misspelt one, or empty where
 // none is near: at most a third of its characters may differ, and at most three.
-// Two neighbours that changed places are one difference.
+// Two neighbours that changed places are one difference. A word cut short is near too.
 func Suggest(got string, known []string) string {
 	if got == "" || len(got) > longestName {
 		return ""
 	}
-	best, nearest := "", min(3, max(1, len(got)/3))+1
+	most := min(3, max(1, len(got)/3))
+	best, nearest := "", most+1
 	for _, name := range known {
-		if name == got || len(name) > longestName || len(name)-len(got) >= nearest || len(got)-len(name) >= nearest {
+		if name == got || len(name) > longestName {
 			continue
 		}
-		d := editDistance(strings.ToLower(got), strings.ToLower(name))
+		d := distance(strings.ToLower(got), strings.ToLower(name), most)
 		if d < nearest || d == nearest && best != "" && name < best {
 			best, nearest = name, d
 		}
 	}
 	return best
+}
+
+// distance is how much two names differ, or any number above most. A word cut
+// short differs by most: any nearer name is the better suggestion.
+func distance(a, b string, most int) int {
+	const shortest = 3 // a beginning of fewer characters says nothing
+	d := most + 1
+	if min(len(a), len(b)) >= shortest && (strings.HasPrefix(a, b) || strings.HasPrefix(b, a)) {
+		d = most
+	}
+	if max(len(a)-len(b), len(b)-len(a)) > most {
+		return d
+	}
+	return min(d, editDistance(a, b))
 }
 
 // editDistance counts the insertions, deletions, replacements and exchanges of
