@@ -1,0 +1,239 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weirhq/weir/policy"
+)
+
+// Options are the parts of the configuration that a Cache follows.
+type Options struct {
+	// Updates is the section updates; the cache uses Sweep of it.
+	Updates Updates
+	// Policy is what the Policy was compiled from: its products, tenants and failure.stale.after.
+	Policy policy.Config
+	// BackOff is the longest pause after a read that failed; 0: a minute.
+	BackOff time.Duration
+}
+
+// Cache holds what buyers hold and keeps it true while Run runs.
+type Cache struct {
+	policy     *policy.Policy
+	products   map[string]policy.Product
+	sources    map[string]Source
+	counter    func(*policy.License) policy.Counter
+	now        func() time.Time // AWS time
+	log        *slog.Logger
+	sweepEvery time.Duration
+	staleAfter time.Duration
+	maxBackOff time.Duration
+
+	snapshot atomic.Pointer[Snapshot]
+	number   atomic.Uint64 // of the read that began last
+
+	mu       sync.Mutex // serialises writers of snapshot and guards what follows
+	absent   map[policy.Key]absence
+	told     map[policy.Key]time.Time // ends that events told and no read has agreed with yet, with the event's time
+	expiries expiries
+
+	crew      crew
+	reads     reads
+	following following
+	negatives *negatives
+	quotas    map[string]*window // of look-ups, by product
+	asked     map[string]chan struct{}
+	disk      *disk
+	saved     *Snapshot // what the disk copy holds; only save uses it
+	metrics   *metrics
+}
+
+// look is how often what waits looks at the clocks: AWS time may jump, so that no
+// single timer would do.
+const look = 200 * time.Millisecond
+
+// New makes a Cache that holds what the disk copy in dir says, if there is a whole
+// one, and the direct customers of the configuration. Sources are by product;
+// nothing is read for a product without one, and nothing is concluded about it.
+// Counter finds where a license's usage is counted; now is AWS time. Close
+// releases it.
+func New(o Options, p *policy.Policy, sources map[string]Source, dir string, counter func(*policy.License) policy.Counter,
+	now func() time.Time, log *slog.Logger, reg prometheus.Registerer,
+) (*Cache, error) {
+	c := &Cache{
+		policy: p, products: o.Policy.Products, sources: sources, counter: counter, now: now, log: log,
+		sweepEvery: o.Updates.Sweep, staleAfter: o.Policy.Failure.Stale.After, maxBackOff: o.BackOff,
+		absent: map[policy.Key]absence{}, told: map[policy.Key]time.Time{},
+		asked: map[string]chan struct{}{}, disk: newDisk(dir, osFiles{}, log),
+	}
+	if c.maxBackOff <= 0 {
+		c.maxBackOff = time.Minute
+	}
+	for product := range sources {
+		c.asked[product] = make(chan struct{}, 1)
+	}
+	c.quotas = lookupQuotas(o.Policy.Products)
+	c.reads.init()
+	c.following.init()
+	var err error
+	if c.negatives, err = newNegatives(); err != nil {
+		return nil, fmt.Errorf("make negative entries: %w", err)
+	}
+	if c.metrics, err = newMetrics(c, reg); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	c.start(o.Policy.Tenants)
+	return c, nil
+}
+
+// start makes the first snapshot: the disk copy and the tenants of the configuration.
+func (c *Cache) start(tenants map[string]policy.Tenant) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.snapshot.Store(newSnapshot())
+	e := c.edit()
+	copied := c.disk.load(c.now())
+	c.restore(e, copied)
+	tie(e, tenants, copied.directs(), c.now())
+	c.publish(e)
+}
+
+// Close releases what New took. Run has returned before, or never ran.
+func (c *Cache) Close() { c.negatives.close() }
+
+// Snapshot is what memory holds now.
+func (c *Cache) Snapshot() *Snapshot { return c.snapshot.Load() }
+
+// Run keeps the cache true until the context ends: it sweeps every product, reads
+// again what has to be, and writes the disk copy, the last time when it ends. The
+// error is that of the last write.
+func (c *Cache) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	c.crew.open(ctx)
+	for product := range c.sources {
+		c.crew.run(func(ctx context.Context) { c.keepSwept(ctx, product) })
+	}
+	c.crew.run(c.keepCopied)
+	c.keepTime(ctx)
+	cancel()
+	c.crew.close()
+	if err := c.save(); err != nil {
+		return fmt.Errorf("write entitlement copy: %w", err)
+	}
+	return nil
+}
+
+// keepTime does what time alone asks for.
+func (c *Cache) keepTime(ctx context.Context) {
+	ticker := time.NewTicker(look)
+	defer ticker.Stop()
+	last := c.now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := c.now()
+		if now.Before(last) {
+			c.renewAll()
+		} else {
+			c.renewLapsed(now)
+		}
+		last = now
+		c.followDue()
+	}
+}
+
+// publish makes the edit's snapshot the present one. The caller holds mu.
+func (c *Cache) publish(e *edit) {
+	before, now := c.snapshot.Load(), c.now()
+	next := e.finish(now)
+	for key := range e.fresh {
+		r, _ := next.licenses.get(string(key))
+		old, ok := before.licenses.get(string(key))
+		if until := r.holding.Until; !until.IsZero() && !(ok && old.holding.Until.Equal(until)) {
+			c.expiries.push(expiry{until, key})
+		}
+		c.watchExpiry(r.license, next.Confirmed(r.license.Product), now)
+	}
+	c.snapshot.Store(next)
+}
+
+// renewLapsed works out again the holdings that time changed.
+func (c *Cache) renewLapsed(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var e *edit
+	for key, until := range c.expiries.due(now) {
+		r, ok := c.snapshot.Load().licenses.get(string(key))
+		if !ok || !r.holding.Until.Equal(until) {
+			continue // it was renewed, or ended, since
+		}
+		if e == nil {
+			e = c.edit()
+		}
+		e.renew(r)
+	}
+	if e != nil {
+		c.publish(e)
+	}
+}
+
+// renewAll works every holding out again: AWS time went back, so what lapsed may not have.
+func (c *Cache) renewAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.edit()
+	for _, r := range c.snapshot.Load().licenses.all() {
+		e.renew(r)
+	}
+	c.publish(e)
+}
+
+// due is an instant that is reached when either of the two clocks reaches it.
+type due struct{ aws, local time.Time }
+
+func (c *Cache) in(d time.Duration) due { return due{c.now().Add(d), time.Now().Add(d)} }
+
+func (d due) passed(aws, local time.Time) bool { return !aws.Before(d.aws) || !local.Before(d.local) }
+
+// crew owns the goroutines that work beside Run: none starts before it, and none
+// outlives it.
+type crew struct {
+	mu  sync.Mutex
+	ctx context.Context // nil: not open
+	wg  sync.WaitGroup
+}
+
+func (w *crew) open(ctx context.Context) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ctx = ctx
+}
+
+// run starts f; false when there is no Run to work beside.
+func (w *crew) run(f func(context.Context)) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ctx == nil {
+		return false
+	}
+	ctx := w.ctx
+	w.wg.Go(func() { f(ctx) })
+	return true
+}
+
+func (w *crew) close() {
+	w.mu.Lock()
+	w.ctx = nil
+	w.mu.Unlock()
+	w.wg.Wait()
+}

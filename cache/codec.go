@@ -1,0 +1,242 @@
+package cache
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/weirhq/weir/policy"
+)
+
+// The copy is: magic, products, licenses, SHA-256 of all that. Numbers are varints,
+// texts are a length and their bytes, times are seconds and nanoseconds since 1970.
+// Another layout gets another magic.
+const copyMagic = "weir entitlements 1\n"
+
+// copied is what the disk copy holds.
+type copied struct {
+	products []copiedProduct
+	licenses []copiedLicense
+}
+
+type copiedProduct struct {
+	name      string
+	code      string // product code: under another one the licenses are those of another listing
+	confirmed time.Time
+}
+
+type copiedLicense struct {
+	license *policy.License
+	changed time.Time
+}
+
+var errDamaged = errors.New("the file is cut off or damaged")
+
+func encode(c copied) []byte {
+	w := writer{b: make([]byte, 0, len(copyMagic)+256*len(c.licenses)+1024)}
+	w.b = append(w.b, copyMagic...)
+	w.count(len(c.products))
+	for i := range c.products {
+		p := &c.products[i]
+		w.text(p.name)
+		w.text(p.code)
+		w.time(p.confirmed)
+	}
+	w.count(len(c.licenses))
+	for i := range c.licenses {
+		w.license(&c.licenses[i])
+	}
+	sum := sha256.Sum256(w.b)
+	return append(w.b, sum[:]...)
+}
+
+func decode(b []byte) (copied, error) {
+	end := len(b) - sha256.Size
+	if end < len(copyMagic) || !bytes.HasPrefix(b, []byte("weir entitlements ")) {
+		return copied{}, errDamaged
+	}
+	if sum := sha256.Sum256(b[:end]); !bytes.Equal(sum[:], b[end:]) {
+		return copied{}, errDamaged
+	}
+	if !bytes.HasPrefix(b, []byte(copyMagic)) {
+		return copied{}, errors.New("the file is of another version of weir")
+	}
+	r := reader{b: b[len(copyMagic):end], texts: map[string]string{}}
+	var c copied
+	for range r.count() {
+		c.products = append(c.products, copiedProduct{name: r.text(), code: r.text(), confirmed: r.time()})
+	}
+	for range r.count() {
+		c.licenses = append(c.licenses, r.license())
+	}
+	if r.failed || len(r.b) > 0 {
+		return copied{}, fmt.Errorf("%w: its parts don't fit together", errDamaged)
+	}
+	return c, nil
+}
+
+const (
+	flagTrial = 1 << iota
+	flagSuspended
+)
+
+func (w *writer) license(c *copiedLicense) {
+	l := c.license
+	w.text(string(l.Key))
+	for _, s := range []string{l.Product, l.Account, l.Customer, l.Plan, l.Direct} {
+		w.text(s)
+	}
+	flags := 0
+	if l.Trial {
+		flags |= flagTrial
+	}
+	if l.Suspended {
+		flags |= flagSuspended
+	}
+	w.count(flags)
+	for _, t := range []time.Time{l.Starts, l.TermStarts, l.Read, l.Ended, c.changed} {
+		w.time(t)
+	}
+	w.count(len(l.Entitlements))
+	for i := range l.Entitlements {
+		e := &l.Entitlements[i]
+		w.text(e.Dimension)
+		w.value(&e.Value)
+		w.time(e.Expires)
+	}
+}
+
+func (r *reader) license() copiedLicense {
+	l := &policy.License{
+		Key: policy.Key(r.text()), Product: r.common(), Account: r.text(), Customer: r.text(), Plan: r.common(), Direct: r.text(),
+	}
+	flags := r.count()
+	l.Trial, l.Suspended = flags&flagTrial != 0, flags&flagSuspended != 0
+	l.Starts, l.TermStarts, l.Read, l.Ended = r.time(), r.time(), r.time(), r.time()
+	c := copiedLicense{license: l, changed: r.time()}
+	for range r.count() {
+		l.Entitlements = append(l.Entitlements, policy.Entitlement{Dimension: r.common(), Value: r.value(), Expires: r.time()})
+	}
+	return c
+}
+
+func (w *writer) value(v *policy.Value) {
+	w.count(int(v.Kind))
+	switch v.Kind {
+	case policy.ValueBoolean:
+		n := 0
+		if v.Boolean {
+			n = 1
+		}
+		w.count(n)
+	case policy.ValueInteger:
+		w.number(v.Integer)
+	case policy.ValueDecimal:
+		w.b = binary.BigEndian.AppendUint64(w.b, math.Float64bits(v.Decimal))
+	case policy.ValueText:
+		w.text(v.Text)
+	case policy.ValueNone:
+	}
+}
+
+func (r *reader) value() (v policy.Value) {
+	kind := r.count()
+	v.Kind = policy.ValueKind(kind & math.MaxUint8) //nolint:gosec // an unknown kind fails below
+	switch v.Kind {
+	case policy.ValueBoolean:
+		v.Boolean = r.count() == 1
+	case policy.ValueInteger:
+		v.Integer = r.number()
+	case policy.ValueDecimal:
+		if b := r.take(8); len(b) == 8 {
+			v.Decimal = math.Float64frombits(binary.BigEndian.Uint64(b))
+		}
+	case policy.ValueText:
+		v.Text = r.text()
+	case policy.ValueNone:
+	default:
+		r.failed = true
+	}
+	return v
+}
+
+// writer appends to a copy.
+type writer struct{ b []byte }
+
+func (w *writer) count(n int)    { w.b = binary.AppendUvarint(w.b, uint64(n)) } //nolint:gosec // never negative
+func (w *writer) number(n int64) { w.b = binary.AppendVarint(w.b, n) }
+
+func (w *writer) text(s string) {
+	w.count(len(s))
+	w.b = append(w.b, s...)
+}
+
+func (w *writer) time(t time.Time) {
+	w.number(t.Unix())
+	w.count(t.Nanosecond())
+}
+
+// reader takes from a copy. After a failure it gives zeros.
+type reader struct {
+	b      []byte
+	texts  map[string]string // texts that many licenses share are held once
+	failed bool
+}
+
+func (r *reader) take(n int) []byte {
+	if r.failed || n < 0 || n > len(r.b) {
+		r.failed = true
+		return nil
+	}
+	b := r.b[:n]
+	r.b = r.b[n:]
+	return b
+}
+
+// count is a number of things that follow: never more than there are bytes, so that
+// a wrong one can't ask for much memory or time. Nanoseconds are below 2^30 as well.
+func (r *reader) count() int {
+	n, used := binary.Uvarint(r.b)
+	if used <= 0 || n > maxCopy {
+		r.failed = true
+	}
+	if r.failed {
+		return 0
+	}
+	r.b = r.b[used:]
+	return int(n) //nolint:gosec // at most maxCopy
+}
+
+func (r *reader) number() int64 {
+	n, used := binary.Varint(r.b)
+	if used <= 0 {
+		r.failed = true
+	}
+	if r.failed {
+		return 0
+	}
+	r.b = r.b[used:]
+	return n
+}
+
+func (r *reader) text() string { return string(r.take(r.count())) }
+
+// common is a text that many licenses share.
+func (r *reader) common() string {
+	b := r.take(r.count())
+	if s, ok := r.texts[string(b)]; ok {
+		return s
+	}
+	s := string(b)
+	r.texts[s] = s
+	return s
+}
+
+func (r *reader) time() time.Time {
+	seconds, nanoseconds := r.number(), r.count()
+	return time.Unix(seconds, int64(nanoseconds)).UTC()
+}

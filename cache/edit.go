@@ -1,0 +1,148 @@
+package cache
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/weirhq/weir/policy"
+)
+
+// edit makes the next snapshot out of the present one. What it does not touch is
+// shared by both. Only the holder of Cache.mu makes edits.
+type edit struct {
+	policy   *policy.Policy
+	counter  func(*policy.License) policy.Counter
+	products map[string]sweepState
+
+	licenses  *tableEdit[*record]
+	accounts  *tableEdit[*group]
+	customers *tableEdit[*group]
+	tenants   *tableEdit[*tenant]
+
+	fresh  map[policy.Key]bool     // records whose holding has to be worked out
+	groups map[policy.Subject]bool // buyers whose holding has to be worked out
+}
+
+func (c *Cache) edit() *edit {
+	s := c.snapshot.Load()
+	return &edit{
+		policy: c.policy, counter: c.counter, products: s.products,
+		licenses: editTable(s.licenses), accounts: editTable(s.accounts),
+		customers: editTable(s.customers), tenants: editTable(s.tenants),
+		fresh: map[policy.Key]bool{}, groups: map[policy.Subject]bool{},
+	}
+}
+
+// put adds or replaces a record.
+func (e *edit) put(r *record) {
+	key := string(r.license.Key)
+	if old, ok := e.licenses.get(key); ok {
+		e.leave(old.license, r.license)
+	}
+	e.licenses.set(key, r)
+	e.fresh[r.license.Key] = true
+	e.join(r.license)
+}
+
+// remove forgets a license.
+func (e *edit) remove(l *policy.License) {
+	e.leave(l, &policy.License{})
+	e.licenses.del(string(l.Key))
+	delete(e.fresh, l.Key)
+}
+
+// buyers are the subjects that hold a license.
+func buyers(l *policy.License) [2]policy.Subject {
+	var b [2]policy.Subject
+	if l.Account != "" {
+		b[0] = policy.Subject{Kind: policy.SubjectAccount, ID: l.Account}
+	}
+	if l.Customer != "" {
+		b[1] = policy.Subject{Kind: policy.SubjectCustomer, ID: l.Customer}
+	}
+	return b
+}
+
+func (e *edit) table(who policy.Subject) *tableEdit[*group] {
+	if who.Kind == policy.SubjectAccount {
+		return e.accounts
+	}
+	return e.customers
+}
+
+// leave takes a license from the buyers that its successor does not name.
+func (e *edit) leave(old, next *policy.License) {
+	stay := buyers(next)
+	for i, who := range buyers(old) {
+		if who.Kind == policy.SubjectNone || who == stay[i] {
+			continue
+		}
+		g, ok := e.table(who).get(who.ID)
+		if !ok {
+			continue
+		}
+		kept := slices.DeleteFunc(slices.Clone(g.licenses), func(l *policy.License) bool { return l.Key == old.Key })
+		e.table(who).set(who.ID, &group{licenses: kept})
+		e.groups[who] = true
+	}
+}
+
+// join gives a license to its buyers, in the place of what they held under its key.
+func (e *edit) join(l *policy.License) {
+	for _, who := range buyers(l) {
+		if who.Kind == policy.SubjectNone {
+			continue
+		}
+		var licenses []*policy.License
+		if g, ok := e.table(who).get(who.ID); ok {
+			licenses = slices.Clone(g.licenses)
+		}
+		at, found := slices.BinarySearchFunc(licenses, l.Key, func(a *policy.License, key policy.Key) int { return cmp.Compare(a.Key, key) })
+		if found {
+			licenses[at] = l
+		} else {
+			licenses = slices.Insert(licenses, at, l)
+		}
+		e.table(who).set(who.ID, &group{licenses: licenses})
+		e.groups[who] = true
+	}
+}
+
+// renew asks for the license's holdings to be worked out again, because time or a
+// sweep changed what they are.
+func (e *edit) renew(r *record) {
+	again := *r
+	e.put(&again)
+}
+
+// finish works out every holding that the edit touched and makes the snapshot.
+func (e *edit) finish(now time.Time) *Snapshot {
+	s := &Snapshot{products: e.products}
+	for key := range e.fresh {
+		r, _ := e.licenses.get(string(key))
+		r.holding = e.policy.Hold([]*policy.License{r.license}, s.Confirmed, e.counter, now)
+	}
+	for who := range e.groups {
+		e.finishGroup(who, s, now)
+	}
+	s.licenses, s.accounts = e.licenses.table, e.accounts.table
+	s.customers, s.tenants = e.customers.table, e.tenants.table
+	return s
+}
+
+// finishGroup works out what one buyer holds; of a single license that is the same
+// as what the license is.
+func (e *edit) finishGroup(who policy.Subject, s *Snapshot, now time.Time) {
+	t := e.table(who)
+	g, _ := t.get(who.ID)
+	switch len(g.licenses) {
+	case 0:
+		t.del(who.ID)
+	case 1:
+		r, _ := e.licenses.get(string(g.licenses[0].Key))
+		g.holding = r.holding
+	default:
+		g.holding = e.policy.Hold(g.licenses, s.Confirmed, e.counter, now)
+	}
+}

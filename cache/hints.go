@@ -1,0 +1,180 @@
+package cache
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/weirhq/weir/policy"
+)
+
+// Hint reads again what the hint names, and tells whether that showed a change. It
+// returns when the read has taken effect, so that a message may be deleted then; the
+// read goes on when the caller's context ends before. A hint that names nobody asks
+// for a sweep and does not wait for it: a sweep is made at every start as well. A hint
+// about products without a source changes nothing.
+func (c *Cache) Hint(ctx context.Context, h Hint) (changed bool, err error) {
+	for _, product := range c.hinted(h) {
+		one, err := c.hintProduct(ctx, product, h)
+		if err != nil {
+			return changed, err
+		}
+		changed = changed || one
+	}
+	return changed, nil
+}
+
+// hinted are the products that the hint may be about: its own, that of the license
+// in memory, else all.
+func (c *Cache) hinted(h Hint) []string {
+	if h.Product == "" {
+		if l, ok := c.Snapshot().License(h.License); ok {
+			h.Product = l.Product
+		}
+	}
+	var products []string
+	for product := range c.sources {
+		if h.Product == "" || h.Product == product {
+			products = append(products, product)
+		}
+	}
+	return products
+}
+
+func (c *Cache) hintProduct(ctx context.Context, product string, h Hint) (changed bool, err error) {
+	h.License = c.canonical(h)
+	for _, who := range h.subjects() {
+		t := target{product, who}
+		c.negatives.drop(t)
+		c.name(t)
+	}
+	t, ok := c.targetOf(product, h)
+	if !ok {
+		c.askSweep(product)
+		return false, nil
+	}
+	if h.License != "" && h.Ended {
+		c.tell(h)
+	}
+	read, err := c.readFrom(t, true)
+	if err != nil {
+		return false, err
+	}
+	if changed, err = read.wait(ctx); err != nil || changed {
+		return changed, err
+	}
+	c.followHint(t, h)
+	return false, nil
+}
+
+// subjects are whom the hint names.
+func (h *Hint) subjects() []policy.Subject {
+	var all []policy.Subject
+	for _, who := range []policy.Subject{
+		{Kind: policy.SubjectLicense, ID: string(h.License)},
+		{Kind: policy.SubjectAccount, ID: h.Account},
+		{Kind: policy.SubjectCustomer, ID: h.Customer},
+	} {
+		if who.ID != "" {
+			all = append(all, who)
+		}
+	}
+	return all
+}
+
+// canonical is the key under which memory holds the hint's license: events have been
+// seen to spell a LicenseArn in other ways than GetEntitlements does, but always with
+// the license's id last.
+func (c *Cache) canonical(h Hint) policy.Key {
+	s := c.Snapshot()
+	if _, ok := s.License(h.License); ok || h.License == "" {
+		return h.License
+	}
+	id := lastPart(h.License)
+	if g, ok := s.accounts.get(h.Account); ok {
+		for _, l := range g.licenses {
+			if lastPart(l.Key) == id {
+				return l.Key
+			}
+		}
+	}
+	return h.License
+}
+
+func lastPart(key policy.Key) string {
+	return string(key[strings.LastIndexByte(string(key), ':')+1:])
+}
+
+// targetOf is what has to be read: the license, or its buyer where it ended, so that
+// what took its place is seen at the same instant, and where memory does not hold it,
+// since the hint may spell it in its own way. A hint without a license reads its buyer.
+func (c *Cache) targetOf(product string, h Hint) (target, bool) {
+	subjects := h.subjects()
+	if len(subjects) == 0 {
+		return target{}, false
+	}
+	if h.License == "" {
+		return target{product, subjects[0]}, true
+	}
+	l, known := c.Snapshot().License(h.License)
+	switch {
+	case known && h.Ended:
+		return c.buyerOf(l), true
+	case !known && len(subjects) > 1:
+		return target{product, subjects[1]}, true
+	default:
+		return target{product, subjects[0]}, true
+	}
+}
+
+// tell notes that an event said that a license ended, at the event's time.
+func (c *Cache) tell(h Hint) {
+	at := h.At
+	if at.IsZero() {
+		at = c.now()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if present, ok := c.snapshot.Load().License(h.License); ok && present.Ended.IsZero() {
+		c.told[h.License] = at
+	}
+}
+
+// untell forgets it: no read has agreed.
+func (c *Cache) untell(key policy.Key) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.told, key)
+}
+
+// followHint has a target read again whose read showed no change: AWS may show a
+// change later than it tells of it. Not so when the change that the event is about
+// may have been the one that an earlier read showed.
+func (c *Cache) followHint(t target, h Hint) {
+	if shown := c.lastChange(t); !h.At.IsZero() && !h.At.After(shown) {
+		c.untell(h.License)
+		return
+	}
+	steps := c.hintSteps()
+	c.follow(followUp{target: t, why: whyHint, license: h.License, after: steps[1:]}, steps[0])
+}
+
+// lastChange is when the last read that showed a change of the target began.
+func (c *Cache) lastChange(t target) (last time.Time) {
+	s := c.Snapshot()
+	keys := []policy.Key{policy.Key(t.subject.ID)}
+	if g, ok := s.buyer(t.subject); ok {
+		keys = keys[:0]
+		for _, l := range g.licenses {
+			if l.Product == t.product {
+				keys = append(keys, l.Key)
+			}
+		}
+	}
+	for _, key := range keys {
+		if r, ok := s.licenses.get(string(key)); ok {
+			last = latest(last, r.changed)
+		}
+	}
+	return last
+}

@@ -1,0 +1,122 @@
+package cache
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/dgraph-io/ristretto/v2"
+
+	"github.com/weirhq/weir/policy"
+)
+
+// Rules of look-ups (AWS: GetEntitlements 20 calls a second for an account of AWS,
+// SearchAgreements 5): a quarter of what the API allows.
+const (
+	entitlementLookups = 5
+	agreementLookups   = 1
+	negativeFor        = 30 * time.Second // how long it is remembered that nothing was found
+)
+
+// LookUp finds out at AWS what a subject holds of a product that memory does not
+// know of. It waits no longer than the context, but the look-up goes on and the next
+// caller finds its result. All who ask for the same wait for one look-up, and none of
+// them can end it. Without an answer in time, or when a quarter of AWS's quota is used
+// up, it is Unanswered.
+func (c *Cache) LookUp(ctx context.Context, who policy.Subject, product string) policy.Knowledge {
+	s := c.Snapshot()
+	t := target{product, s.resolve(who)}
+	if _, known := s.Find(t.subject, product); known != policy.Unknown {
+		return known
+	}
+	quota, ok := c.quotas[product]
+	if !ok || c.sources[product] == nil {
+		return policy.Unanswered
+	}
+	if c.negatives.has(t, c.now(), time.Now()) {
+		return policy.Absent
+	}
+	read, err := c.joinOrRead(t, func() bool { return quota.take(time.Now()) })
+	if read == nil || err != nil {
+		return policy.Unanswered
+	}
+	if _, err := read.wait(ctx); err != nil {
+		return policy.Unanswered
+	}
+	if _, known := c.Snapshot().Find(t.subject, product); known == policy.Present {
+		return policy.Present
+	}
+	return policy.Absent
+}
+
+// lookupQuotas are the look-ups that each product may make: those that ask the same
+// API share one.
+func lookupQuotas(products map[string]policy.Product) map[string]*window {
+	entitlements, agreements := newWindow(entitlementLookups), newWindow(agreementLookups)
+	quotas := make(map[string]*window, len(products))
+	for name, p := range products {
+		quotas[name] = entitlements
+		if p.Model == policy.ModelSubscription {
+			quotas[name] = agreements
+		}
+	}
+	return quotas
+}
+
+// window lets at most so many through in any second. A token bucket would let nearly
+// twice as many through in the first second of a flood.
+type window struct {
+	mu    sync.Mutex
+	taken []time.Time // a ring of when the last ones went
+	next  int
+}
+
+func newWindow(perSecond int) *window { return &window{taken: make([]time.Time, perSecond)} }
+
+func (w *window) take(now time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if oldest := w.taken[w.next]; !oldest.IsZero() && now.Sub(oldest) <= time.Second {
+		return false
+	}
+	w.taken[w.next] = now
+	w.next = (w.next + 1) % len(w.taken)
+	return true
+}
+
+// negatives remember of whom AWS knew nothing. They stand in ristretto, which may
+// forget any of them at any time: then a subject is looked up once more.
+type negatives struct {
+	entries *ristretto.Cache[string, due]
+}
+
+// maxNegatives bounds the entries: many more than look-ups can make in negativeFor.
+const maxNegatives = 10_000
+
+func newNegatives() (*negatives, error) {
+	entries, err := ristretto.NewCache(&ristretto.Config[string, due]{
+		NumCounters: 10 * maxNegatives, // ristretto's advice: ten times the entries
+		MaxCost:     maxNegatives, BufferItems: 64, IgnoreInternalCost: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &negatives{entries}, nil
+}
+
+func (n *negatives) put(t target, until due) { n.entries.SetWithTTL(t.id(), until, 1, negativeFor) }
+
+// has tells whether there is an entry; ristretto sees to local time.
+func (n *negatives) has(t target, aws, local time.Time) bool {
+	until, ok := n.entries.Get(t.id())
+	return ok && !until.passed(aws, local)
+}
+
+func (n *negatives) drop(t target) { n.entries.Del(t.id()) }
+
+func (n *negatives) close() { n.entries.Close() }
+
+// id is the target as one text.
+func (t target) id() string {
+	return t.product + "\x00" + t.subject.Kind.String() + "\x00" + t.subject.ID
+}
