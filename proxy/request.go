@@ -156,7 +156,7 @@ func addedOnTheWay(name string) uint16 {
 // Metadata is a dynamic metadata value as text. One that is there and has no text
 // form (a list, an object, null) is an empty text, so that it is found unusable
 // and not passed over.
-func (a *attributes) Metadata(namespace string, path ...string) (string, bool) {
+func (a *attributes) Metadata(namespace string, path []string) (string, bool) {
 	fields := a.source.GetMetadataContext().GetFilterMetadata()[namespace]
 	if fields == nil || len(path) == 0 {
 		return "", false

@@ -81,9 +81,9 @@ func touch(c *check) {
 	a := c.Attributes
 	a.Header("x-a")
 	a.Headers()
-	a.Metadata("ns", "k", "l")
-	a.Metadata("ns")
-	a.Metadata("x", "k")
+	a.Metadata("ns", []string{"k", "l"})
+	a.Metadata("ns", nil)
+	a.Metadata("x", []string{"k"})
 	a.Context("k")
 	a.PeerURI()
 }
@@ -204,11 +204,11 @@ func TestMetadataIsTextAndWhatHasNoTextFormIsPresentButEmpty(t *testing.T) {
 		{nil, "", false},
 	}
 	for _, tt := range tests {
-		if got, ok := c.Attributes.Metadata("jwt", tt.path...); got != tt.want || ok != tt.ok {
+		if got, ok := c.Attributes.Metadata("jwt", tt.path); got != tt.want || ok != tt.ok {
 			t.Errorf("%v = %q, %v; want %q, %v", tt.path, got, ok, tt.want, tt.ok)
 		}
 	}
-	if _, ok := c.Attributes.Metadata("other", "jwt_payload"); ok {
+	if _, ok := c.Attributes.Metadata("other", []string{"jwt_payload"}); ok {
 		t.Error("metadata of another namespace is found")
 	}
 }
