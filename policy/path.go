@@ -117,9 +117,17 @@ func dropParameters(dst, src []byte) []byte {
 // slashesFirst resolves duplicate slashes, then dot segments; dotsFirst the other
 // way round, so that .. can take an empty segment away (RFC 3986, 5.2.4). Both
 // leave a resolved path.
-func slashesFirst(dst, src []byte) []byte { return resolve(dst, src, false) }
+func slashesFirst(dst, src []byte) []byte {
+	if isResolved(src) {
+		return dst
+	}
+	return resolve(dst, src, false)
+}
 
 func dotsFirst(dst, src []byte) []byte {
+	if isResolved(src) {
+		return dst
+	}
 	start := len(dst)
 	dst = resolve(dst, src, true)
 	kept := dst[:start]
@@ -179,8 +187,10 @@ func cutSegment(path []byte) (segment, rest []byte, more bool) {
 	return path[1:], nil, false
 }
 
-func isDot(segment []byte) bool    { return len(segment) == 1 && segment[0] == '.' }
-func isDotDot(segment []byte) bool { return len(segment) == 2 && segment[0] == '.' && segment[1] == '.' }
+func isDot(segment []byte) bool { return len(segment) == 1 && segment[0] == '.' }
+func isDotDot(segment []byte) bool {
+	return len(segment) == 2 && segment[0] == '.' && segment[1] == '.'
+}
 
 // escape is the byte that an escape at the start of s stands for.
 func escape(s []byte) (byte, bool) {
