@@ -24,22 +24,20 @@ const (
 	pageSize = 25
 	// maxPages bounds one read: a quarter of a million entitlements.
 	maxPages = 10_000
-	// pageTimeout bounds one page with its retries, not counting the wait for the quota.
-	pageTimeout = 30 * time.Second
+	// pageTimeout bounds one attempt at a page.
+	pageTimeout = 10 * time.Second
 	// readAttempts is how often a page is asked for before the read fails.
 	readAttempts = 3
 )
 
 // Entitlements reads what the buyers of one product hold (AWS: GetEntitlements).
 //
-// Reading everything counts as a sweep, reading anything else as what a notification
-// asked for; reads for strangers go through LookUps.
+// Reading everything is a sweep to [Limits]; reading anything else goes before it.
 type Entitlements struct {
 	client  *entitlement.Client
 	limits  *Limits
 	name    string // the configuration's key
 	product policy.Product
-	lookUp  bool
 }
 
 var _ cache.Source = (*Entitlements)(nil)
@@ -51,13 +49,6 @@ func (c *Connection) Entitlements(name string, product policy.Product) *Entitlem
 		o.RetryMaxAttempts = readAttempts
 	})
 	return &Entitlements{client: client, limits: c.Limits, name: name, product: product}
-}
-
-// LookUps is the same source for look-ups, which take at most a quarter of the quota.
-func (e *Entitlements) LookUps() *Entitlements {
-	view := *e
-	view.lookUp = true
-	return &view
 }
 
 // Licenses reads what the subject holds; with the zero subject everything. A read that fails on
@@ -96,20 +87,13 @@ func (e *Entitlements) read(ctx context.Context, subject policy.Subject) ([]poli
 	if err != nil {
 		return nil, err
 	}
-	why := forHint
-	switch {
-	case e.lookUp:
-		why = forLookUp
-	case subject == policy.Subject{}:
-		why = forSweep
-	}
 	found := group{source: e, licenses: make(map[policy.Key]*policy.License)}
 	input := &entitlement.GetEntitlementsInput{
 		ProductCode: aws.String(e.product.Code), Filter: filter, MaxResults: aws.Int32(pageSize),
 	}
 	tokens := make(map[string]struct{})
 	for range maxPages {
-		page, err := e.page(ctx, input, why)
+		page, err := e.page(ctx, input, subject == policy.Subject{})
 		if err != nil {
 			return nil, err
 		}
@@ -130,12 +114,12 @@ func (e *Entitlements) read(ctx context.Context, subject policy.Subject) ([]poli
 }
 
 // page reads one page. Every attempt waits for the quota.
-func (e *Entitlements) page(ctx context.Context, input *entitlement.GetEntitlementsInput, why purpose) (*entitlement.GetEntitlementsOutput, error) {
+func (e *Entitlements) page(ctx context.Context, input *entitlement.GetEntitlementsInput, sweep bool) (*entitlement.GetEntitlementsOutput, error) {
 	quota := middleware.FinalizeMiddlewareFunc("weir/quota", func(
 		ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
 	) (middleware.FinalizeOutput, middleware.Metadata, error) {
-		if err := e.limits.read(ctx, why); err != nil {
-			return middleware.FinalizeOutput{}, middleware.Metadata{}, fmt.Errorf("wait for quota: %w", err)
+		if err := e.limits.read(ctx, sweep); err != nil {
+			return middleware.FinalizeOutput{}, middleware.Metadata{}, err
 		}
 		ctx, cancel := context.WithTimeout(ctx, pageTimeout)
 		defer cancel()

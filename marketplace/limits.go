@@ -2,6 +2,7 @@ package marketplace
 
 import (
 	"context"
+	"fmt"
 
 	"golang.org/x/time/rate"
 )
@@ -15,13 +16,12 @@ const (
 
 // Limits keeps weir within AWS's quotas. One Limits serves the whole account.
 //
-// Of the 20 reads a second, sweeps take at most half and look-ups at most a quarter.
-// So at least a quarter is always free for what a notification asks for, and a hint
-// never queues behind a sweep.
+// Sweeps take at most half of the reads a second, so a hint never queues behind one; look-ups
+// of strangers are held to a quarter by the cache, which makes them. At least a quarter is
+// always free for what a notification asks for.
 type Limits struct {
 	reads   *rate.Limiter
 	sweeps  *rate.Limiter
-	lookUps *rate.Limiter
 	batches *rate.Limiter
 }
 
@@ -30,36 +30,32 @@ func NewLimits() *Limits {
 	return &Limits{
 		reads:   rate.NewLimiter(readsPerSecond, 2),
 		sweeps:  rate.NewLimiter(readsPerSecond/2, 1),
-		lookUps: rate.NewLimiter(readsPerSecond/4, 2), // 2: two strangers at once need not wait for each other
 		batches: rate.NewLimiter(batchesPerSecond, 1),
 	}
 }
 
-// purpose is why entitlements are read.
-type purpose uint8
-
-const (
-	forHint purpose = iota // a notification, or what follows from one
-	forSweep
-	forLookUp
-)
-
-// read waits until one GetEntitlements call may leave.
-func (l *Limits) read(ctx context.Context, p purpose) error {
-	var own *rate.Limiter
-	switch p {
-	case forSweep:
-		own = l.sweeps
-	case forLookUp:
-		own = l.lookUps
-	default:
-		return l.reads.Wait(ctx)
+// read waits until one GetEntitlements call may leave, for a sweep or for anything else.
+func (l *Limits) read(ctx context.Context, sweep bool) error {
+	if sweep {
+		if err := wait(ctx, l.sweeps); err != nil {
+			return err
+		}
 	}
-	if err := own.Wait(ctx); err != nil {
-		return err
-	}
-	return l.reads.Wait(ctx)
+	return wait(ctx, l.reads)
 }
 
 // batch waits until one BatchMeterUsage call may leave.
-func (l *Limits) batch(ctx context.Context) error { return l.batches.Wait(ctx) }
+func (l *Limits) batch(ctx context.Context) error { return wait(ctx, l.batches) }
+
+// wait waits for a turn. One that would come after ctx's deadline is not taken, so
+// that it is there for others.
+func wait(ctx context.Context, limiter *rate.Limiter) error {
+	err := limiter.Wait(ctx)
+	if err != nil && ctx.Err() == nil {
+		err = context.DeadlineExceeded
+	}
+	if err != nil {
+		return fmt.Errorf("wait for quota: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,187 @@
+package marketplace
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/weirhq/weir/cache"
+	"github.com/weirhq/weir/policy"
+)
+
+// feed is where a message came from, as weir_updates_total labels it.
+type feed string
+
+const (
+	feedEventBridge feed = "eventbridge"
+	feedSNS         feed = "sns-sqs"
+)
+
+// kind is what a message led to, as weir_updates_total labels it.
+type kind string
+
+const (
+	kindChanged   kind = "changed"   // what was read differs from what was known
+	kindUnchanged kind = "unchanged" // nothing to read, or nothing new in it
+	kindUnknown   kind = "unknown"   // well-formed, but of a source, type or product that weir does not know
+	kindPoison    kind = "poison"    // no message that AWS sends
+)
+
+// update is a message, understood.
+type update struct {
+	feed feed
+	kind kind        // what it is, if no read decides that
+	hint *cache.Hint // what to read; nil: nothing
+}
+
+// parser understands messages. Its keys are product codes and product ids, its
+// values the configuration's keys.
+type parser map[string]string
+
+func newParser(products map[string]policy.Product) parser {
+	p := make(parser, 2*len(products))
+	for name, product := range products {
+		p[product.Code], p[product.ID] = name, name
+	}
+	delete(p, "")
+	return p
+}
+
+// shape is what tells the feeds' messages apart: EventBridge has a source and a detail type, SNS
+// a type and a message when it is wrapped, and an action when it is raw.
+type shape struct {
+	Source     string          `json:"source"`
+	DetailType string          `json:"detail-type"`
+	Time       string          `json:"time"`
+	Detail     json.RawMessage `json:"detail"`
+
+	Type    string          `json:"Type"`
+	Message json.RawMessage `json:"Message"`
+	Action  string          `json:"action"`
+}
+
+// parse understands one message. What it can't understand is poison, and the error
+// says why.
+func (p parser) parse(body []byte, sent time.Time) (update, error) {
+	var s shape
+	if err := json.Unmarshal(body, &s); err != nil {
+		return update{feedEventBridge, kindPoison, nil}, fmt.Errorf("read message: %w", err)
+	}
+	switch {
+	case s.Source != "" && s.DetailType != "":
+		return p.event(s, sent)
+	case s.Action != "", s.Type == "Notification" && len(s.Message) > 0:
+		// The messages of SNS topics are not acted on: the sweep finds what they told.
+		return update{feedSNS, kindUnknown, nil}, nil
+	default:
+		return update{feedEventBridge, kindPoison, nil}, errors.New("read message: neither an EventBridge event nor an SNS message")
+	}
+}
+
+// event dispatches an EventBridge event by its source.
+func (p parser) event(s shape, sent time.Time) (update, error) {
+	switch s.Source {
+	case "aws.agreement-marketplace":
+		return p.agreementEvent(s, sent)
+	default:
+		return update{feedEventBridge, kindUnknown, nil}, nil
+	}
+}
+
+// agreementEvent understands an event of the Agreement service. Only what happens to
+// licenses is read again; agreements and advisories are counted.
+func (p parser) agreementEvent(s shape, sent time.Time) (update, error) {
+	name, _, _ := strings.Cut(s.DetailType, " - ") // "- Manufacturer" or "- Proposer" tells who is told
+	switch name {
+	case "License Updated", "License Deprovisioned":
+		return p.licenseEvent(s, name == "License Deprovisioned", sent)
+	case "Purchase Agreement Created", "Purchase Agreement Amended", "Purchase Agreement Ended",
+		"Purchase Agreement Advisory Issued", "Purchase Agreement Advisory Resolved",
+		"Purchase Agreement Ending", "Purchase Agreement Renewal Terms Finalized", "Purchase Agreement Renewal Upcoming",
+		"Agreement Cancellation Request Pending Approval", "Agreement Cancellation Request Approved",
+		"Agreement Cancellation Request Rejected", "Agreement Cancellation Request Cancelled",
+		"Agreement Cancellation Request Validation Failed",
+		"Purchase Agreement Billing Adjustment Completed", "Purchase Agreement Billing Adjustment Failed",
+		"Spend Threshold Reached", "Vet Succeeded", "Vet Failed":
+		return update{feedEventBridge, kindUnchanged, nil}, nil
+	default:
+		return update{feedEventBridge, kindUnknown, nil}, nil
+	}
+}
+
+// licenseDetail is the detail of a license event (AWS: Marketplace events in EventBridge).
+type licenseDetail struct {
+	Product struct {
+		Code string `json:"code"`
+		ID   string `json:"id"`
+	} `json:"product"`
+	License struct {
+		ARN string `json:"arn"`
+		ID  string `json:"id"`
+	} `json:"license"`
+	Acceptor struct {
+		AccountID string `json:"accountId"`
+	} `json:"acceptor"`
+}
+
+// licenseEvent makes a hint of a license event.
+func (p parser) licenseEvent(s shape, ended bool, sent time.Time) (update, error) {
+	poison := update{feedEventBridge, kindPoison, nil}
+	var detail licenseDetail
+	if err := json.Unmarshal(s.Detail, &detail); err != nil {
+		return poison, fmt.Errorf("read %s: %w", s.DetailType, err)
+	}
+	hint := cache.Hint{Ended: ended, At: sent}
+	if at, err := time.Parse(time.RFC3339, s.Time); err == nil {
+		hint.At = at.UTC()
+	}
+	if key, ok := licenseKey(detail.License.ARN); ok {
+		hint.License = key
+	} else if key, ok := licenseKey(detail.License.ID); ok {
+		hint.License = key
+	}
+	if account.MatchString(detail.Acceptor.AccountID) {
+		hint.Account = detail.Acceptor.AccountID
+	}
+	if hint.License == "" && hint.Account == "" {
+		return poison, fmt.Errorf("read %s: it names neither a license nor a buyer", s.DetailType)
+	}
+	name, ok := p[detail.Product.Code]
+	if !ok {
+		name, ok = p[detail.Product.ID]
+	}
+	if !ok { // a queue may serve listings that this weir does not
+		return update{feedEventBridge, kindUnknown, nil}, nil
+	}
+	hint.Product = name
+	return update{feedEventBridge, kindUnchanged, &hint}, nil
+}
+
+var (
+	account = regexp.MustCompile(`^[0-9]{12}$`)
+	// licenseName takes the license's own id out of every spelling seen: the ARN of the APIs, the
+	// form of AWS's event samples (aws:license-manager:us-east-1:<account>:l-…), and the bare id.
+	licenseName = regexp.MustCompile(`^(arn:aws[a-z-]*:license-manager:[a-z0-9-]*:[0-9]*:license:|aws[a-z-]*:license-manager:[a-z0-9-]*:[0-9]*:(?:license:)?)?(l-[A-Za-z0-9]{1,128})$`)
+)
+
+// marketplaceLicenses begins the ARN of every license that AWS Marketplace issues: no
+// region, and the account of the issuer (AWS: License Manager, Marketplace issuer).
+const marketplaceLicenses = "arn:aws:license-manager::294406891311:license:"
+
+// licenseKey is the license's key in the spelling of GetEntitlements. An ARN of the APIs is
+// kept as it is. The samples' form has the seller's account in it, which no read would find, so of it only
+// the license's own id is used. Should that guess miss once, the hint's buyer account is read.
+func licenseKey(spelling string) (policy.Key, bool) {
+	parts := licenseName.FindStringSubmatch(spelling)
+	switch {
+	case parts == nil:
+		return "", false
+	case strings.HasPrefix(parts[1], "arn:"):
+		return policy.Key(spelling), true
+	default:
+		return policy.Key(marketplaceLicenses + parts[2]), true
+	}
+}
