@@ -12,7 +12,8 @@ import (
 type Config struct {
 	// Role is what this process does: all, hub or gate.
 	Role string `yaml:"role" enum:"all,hub,gate"`
-	// Listen says where weir listens.
+	// Listen holds the addresses that weir listens on: host:port, or unix:///path for a socket; an empty one is not
+	// served. On anything but loopback and sockets callers need WEIR_TOKEN or a certificate of tls.clientCA.
 	Listen Listen `yaml:"listen"`
 	// State is the only directory that weir writes: ledger, copy of the entitlements, tenants.
 	State string `yaml:"state"`
@@ -25,11 +26,11 @@ type Config struct {
 	Updates cache.Updates `yaml:"updates"`
 	// Metering says how usage is counted and sent.
 	Metering metering.Config `yaml:"metering"`
-	// Registration is where buyers go who come from AWS Marketplace.
+	// Registration is about buyers whom AWS Marketplace sends to /register.
 	Registration Registration `yaml:"registration"`
 	// Log says what is logged.
 	Log Log `yaml:"log"`
-	// Debug switches what only developers need.
+	// Debug switches what only developers of weir need.
 	Debug Debug `yaml:"debug"`
 	// Hub is where a gate finds its hub.
 	Hub Hub `yaml:"hub"`
@@ -44,8 +45,7 @@ const (
 	RoleGate = "gate"
 )
 
-// Listen holds the addresses that weir listens on: host:port, or unix:///path for a
-// Unix socket. Anything but loopback and sockets needs WEIR_TOKEN or tls.clientCA.
+// Listen holds the addresses that weir listens on: host:port, or unix:///path.
 type Listen struct {
 	// GRPC serves Envoy: ext_authz, access log and gRPC health. A socket has mode 0660.
 	GRPC string `yaml:"grpc"`

@@ -263,7 +263,7 @@ func step(path []string, next string) []string { return slices.Concat(path, []st
 
 // resolve follows an alias to the value that has the anchor.
 func resolve(n *yaml.Node) *yaml.Node {
-	if n.Kind == yaml.AliasNode {
+	if n != nil && n.Kind == yaml.AliasNode {
 		return n.Alias
 	}
 	return n

@@ -139,6 +139,9 @@ func locate(root *yaml.Node, path []string, onKey bool) *yaml.Node {
 
 // child is what one step of a path leads to, and its key in a mapping.
 func child(n *yaml.Node, step string) (key, value *yaml.Node) {
+	if n == nil {
+		return nil, nil
+	}
 	if n.Kind == yaml.SequenceNode {
 		i, err := strconv.Atoi(strings.Trim(step, "[]"))
 		if err != nil || i < 0 || i >= len(n.Content) {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"reflect"
@@ -58,21 +59,33 @@ func pendings() []pending {
 	}
 }
 
+// Pending lists every key that serve does not act on yet, whatever a file says. A *
+// in a path stands for every name or index; lines are 0.
+func Pending() []NotYet {
+	var all []NotYet
+	for _, row := range pendings() {
+		all = append(all, NotYet{Path: row.path, Msg: row.msg, Refuse: row.refuse != nil})
+	}
+	return all
+}
+
 // NotYet lists the keys of the file that serve does not act on yet, in the order
 // of lines.
 func (c *Config) NotYet() []NotYet {
 	var found []NotYet
-	defaults := reflect.ValueOf(Default()).Elem()
+	defaults := valueOf(Default())
 	for _, row := range pendings() {
-		for _, path := range expand(reflect.ValueOf(c).Elem(), splitPath(row.path)) {
-			value, ok := valueAt(reflect.ValueOf(c).Elem(), path)
+		for _, path := range expand(valueOf(c), splitPath(row.path)) {
+			value, ok := valueAt(valueOf(c), path)
 			if !ok || !row.always && !c.isSet(path) || row.when != nil && !row.when(value.Interface()) {
 				continue
 			}
 			found = append(found, c.notYet(row, path, value, defaults))
 		}
 	}
-	slices.SortStableFunc(found, func(a, b NotYet) int { return a.Line - b.Line })
+	slices.SortStableFunc(found, func(a, b NotYet) int {
+		return cmp.Or(a.Line-b.Line, a.Column-b.Column)
+	})
 	return found
 }
 
@@ -86,6 +99,8 @@ func (c *Config) notYet(row pending, path []string, value, defaults reflect.Valu
 	}
 	return n
 }
+
+func valueOf(c *Config) reflect.Value { return reflect.ValueOf(c).Elem() }
 
 func isAny(words ...string) func(any) bool {
 	return func(v any) bool { return slices.Contains(words, fmt.Sprint(v)) }
@@ -105,7 +120,7 @@ func always(*Config, []string) bool { return true }
 
 // isEnforced tells whether the route at path decides and bills: shadow routes do neither.
 func isEnforced(c *Config, path []string) bool {
-	route, ok := valueAt(reflect.ValueOf(c).Elem(), path[:2])
+	route, ok := valueAt(valueOf(c), path[:2])
 	return ok && route.Interface().(policy.Route).Mode != policy.Shadow.String()
 }
 

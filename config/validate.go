@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -11,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/weirhq/weir/policy"
+	"go.yaml.in/yaml/v3"
 )
 
 // maxSocketPath is the length that Envoy takes of a Unix socket's path, in bytes.
@@ -164,27 +164,38 @@ func (v *validator) hub() {
 
 // perZero finds `per: 0`, which once read can't be told from a key left out.
 func (v *validator) perZero() {
-	for _, name := range slices.Sorted(maps.Keys(v.Policy.Products)) {
-		dimensions := v.Policy.Products[name].Dimensions
-		for _, key := range slices.Sorted(maps.Keys(dimensions)) {
-			path := []string{"products", name, "dimensions", key, "per"}
-			if dimensions[key].Per == 0 && v.isSet(path) {
-				v.fail("1 or more", "0 is too small", path...)
+	products := v.at("products")
+	eachOf(products, func(product string, p *yaml.Node) {
+		_, dimensions := child(resolve(p), "dimensions")
+		eachOf(dimensions, func(dimension string, d *yaml.Node) {
+			_, per := child(resolve(d), "per")
+			if per != nil && v.Policy.Products[product].Dimensions[dimension].Per == 0 {
+				v.fail("1 or more", "0 is too small", "products", product, "dimensions", dimension, "per")
 			}
-		}
+		})
+	})
+}
+
+// eachOf calls f for each key of a mapping; a nil node has none.
+func eachOf(n *yaml.Node, f func(key string, value *yaml.Node)) {
+	if n = resolve(n); n == nil || n.Kind != yaml.MappingNode {
+		return
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		f(n.Content[i].Value, n.Content[i+1])
 	}
 }
 
 // isSet tells whether the file gives the value at path.
-func (c *Config) isSet(path []string) bool {
+func (c *Config) isSet(path []string) bool { return c.at(path...) != nil }
+
+// at is what the file gives at path; nil: nothing.
+func (c *Config) at(path ...string) *yaml.Node {
 	n := c.root
 	for _, s := range path {
-		if n == nil {
-			return false
-		}
 		if _, n = child(resolve(n), s); n == nil {
-			return false
+			return nil
 		}
 	}
-	return n != nil
+	return n
 }

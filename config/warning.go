@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,7 +32,9 @@ func (c *Config) Warnings() []Warning {
 	}
 	w.unpricedRoutes()
 	w.unusedPlans()
-	slices.SortStableFunc(w.found, func(a, b Warning) int { return a.Line - b.Line })
+	slices.SortStableFunc(w.found, func(a, b Warning) int {
+		return cmp.Or(a.Line-b.Line, a.Column-b.Column)
+	})
 	return w.found
 }
 

@@ -15,6 +15,7 @@ const (
 	maxDimensions = 400 // AWS Catalog API: 200 entitled and 200 metered dimensions a product
 	maxFeatures   = 1000
 	maxPlans      = 1000
+	maxAncestors  = 32
 	maxExtractors = 16
 	maxTenants    = 100_000
 	maxRoutes     = 10_000

@@ -10,21 +10,41 @@ import (
 const unlimitedWord = "unlimited"
 
 func (k *checker) checkPlans() {
-	cyclic := k.cyclicPlans()
 	for _, name := range k.plans {
 		p, path := k.Plans[name], []string{"plans", name}
 		k.name(path, name, true)
 		if p.Extends != "" {
 			k.known(at(path, "extends"), "plan", p.Extends, k.plans)
 		}
-		if cycle := cyclic[name]; cycle != "" {
-			k.fail(at(path, "extends"), "a plan can't be its own parent", "plans extend each other: %s", cycle)
-		}
 		for _, feature := range slices.Sorted(maps.Keys(p.Grants)) {
 			k.checkGrant(at(path, "grants", feature), feature, p.Grants[feature])
 		}
 	}
-	k.checkBilled(cyclic)
+	if k.checkAncestors() {
+		k.checkBilled()
+	}
+}
+
+// checkAncestors reports whether every plan's ancestors come to an end soon.
+func (k *checker) checkAncestors() bool {
+	cycles := k.cyclicPlans()
+	for _, name := range slices.Sorted(maps.Keys(cycles)) {
+		k.fail([]string{"plans", name, "extends"}, "a plan can't be its own parent", "plans extend each other: %s", cycles[name])
+	}
+	if len(cycles) > 0 {
+		return false
+	}
+	for _, name := range k.plans {
+		depth := 0
+		for plan := name; plan != ""; plan = k.Plans[plan].Extends {
+			depth++
+		}
+		if depth > maxAncestors {
+			k.fail([]string{"plans", name, "extends"}, "", "more than %d plans stand above it", maxAncestors)
+			return false
+		}
+	}
+	return true
 }
 
 // cyclicPlans tells for one plan of each cycle, the first by name, how the cycle runs.
@@ -114,89 +134,83 @@ func (k *checker) checkMetered(path []string, feature string, g *MeteredGrant) {
 }
 
 // checkBilled sees to it that what a plan bills can be billed: every product
-// whose licenses have the plan has a dimension that meters the feature; a plan
+// whose licenses have the grant has a dimension that meters the feature; a grant
 // of no product needs some product that does.
-func (k *checker) checkBilled(cyclic map[string]string) {
-	if len(cyclic) > 0 {
-		return
-	}
-	sold := k.plansSold()
+func (k *checker) checkBilled() {
+	sellers, meters := k.sellers(), k.metersByProduct()
 	for _, name := range k.plans {
 		grants := k.Plans[name].Grants
 		for _, feature := range slices.Sorted(maps.Keys(grants)) {
 			g := grants[feature].Metered
-			if g == nil || g.Then != "bill" || k.Features[feature].Type != TypeMetered {
+			if g == nil || g.Then != ThenBill.String() || k.Features[feature].Type != TypeMetered {
 				continue
 			}
 			path := []string{"plans", name, "grants", feature, "then"}
 			hint := "a dimension with {meters: " + feature + "}, or then: deny"
-			if product, ok := k.unmetered(name, feature, sold); !ok && product == "" {
+			without := func(product string) bool { return !meters[product][feature] }
+			sold := slices.Sorted(maps.Keys(sellers[grantOf{name, feature}]))
+			if i := slices.IndexFunc(sold, without); i >= 0 {
+				k.fail(path, hint, "no dimension of product %q meters feature %q", sold[i], feature)
+			} else if len(sold) == 0 && !slices.ContainsFunc(k.products, func(p string) bool { return !without(p) }) {
 				k.fail(path, hint, "no dimension meters feature %q", feature)
-			} else if !ok {
-				k.fail(path, hint, "no dimension of product %q meters feature %q", product, feature)
 			}
 		}
 	}
 }
 
-// plansSold lists, for each plan, the products whose licenses can have it.
-func (k *checker) plansSold() map[string][]string {
-	sold := map[string][]string{}
-	for _, name := range k.products {
-		p := k.Products[name]
-		plans := map[string]bool{p.Plan: true}
-		for _, d := range p.Dimensions {
-			plans[d.Plan] = true
-		}
-		for plan := range plans {
-			sold[plan] = append(sold[plan], name)
+// grantOf names the grant of one feature that stands in one plan.
+type grantOf struct{ plan, feature string }
+
+// sellers are, for each grant, the products whose licenses can have it: by the plan
+// that it stands in, or by one that inherits it.
+func (k *checker) sellers() map[grantOf]map[string]bool {
+	found := map[grantOf]map[string]bool{}
+	for plan, products := range k.plansSold() {
+		given := map[string]bool{}
+		for name := plan; name != ""; name = k.Plans[name].Extends {
+			for feature := range k.Plans[name].Grants {
+				if given[feature] {
+					continue // a grant of the child replaces it
+				}
+				given[feature] = true
+				g := grantOf{name, feature}
+				if found[g] == nil {
+					found[g] = map[string]bool{}
+				}
+				maps.Copy(found[g], products)
+			}
 		}
 	}
+	return found
+}
+
+// plansSold are, for each plan, the products that name it.
+func (k *checker) plansSold() map[string]map[string]bool {
+	sold := map[string]map[string]bool{}
+	add := func(plan, product string) {
+		if sold[plan] == nil {
+			sold[plan] = map[string]bool{}
+		}
+		sold[plan][product] = true
+	}
+	for name, p := range k.Products {
+		add(p.Plan, name)
+		for _, d := range p.Dimensions {
+			add(d.Plan, name)
+		}
+	}
+	delete(sold, "")
 	return sold
 }
 
-// unmetered finds a product that sells the plan, or one that inherits its grant
-// of the feature, and has no dimension that meters the feature; ok where there is
-// none. Where nothing sells the plan any product will do, and product is empty.
-func (k *checker) unmetered(plan, feature string, sold map[string][]string) (product string, ok bool) {
-	var products []string
-	for name := range sold {
-		if k.inherits(name, plan, feature) {
-			products = append(products, sold[name]...)
+// metersByProduct are the features that dimensions of each product meter.
+func (k *checker) metersByProduct() map[string]map[string]bool {
+	meters := map[string]map[string]bool{}
+	for name, p := range k.Products {
+		meters[name] = map[string]bool{}
+		for _, d := range p.Dimensions {
+			meters[name][d.Meters] = true
 		}
 	}
-	if len(products) == 0 {
-		return "", slices.ContainsFunc(k.products, func(p string) bool { return k.meters(p, feature) })
-	}
-	slices.Sort(products)
-	for _, p := range products {
-		if !k.meters(p, feature) {
-			return p, false
-		}
-	}
-	return "", true
-}
-
-// inherits tells whether a plan's grant of the feature is the one that the ancestor gives.
-func (k *checker) inherits(plan, ancestor, feature string) bool {
-	for range len(k.plans) {
-		if plan == ancestor {
-			return true
-		}
-		p, known := k.Plans[plan]
-		if _, own := p.Grants[feature]; own || !known {
-			return false
-		}
-		plan = p.Extends
-	}
-	return false
-}
-
-func (k *checker) meters(product, feature string) bool {
-	for _, d := range k.Products[product].Dimensions {
-		if d.Meters == feature {
-			return true
-		}
-	}
-	return false
+	return meters
 }

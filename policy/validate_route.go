@@ -175,21 +175,17 @@ func (k *checker) checkMethod(path []string, method string, earlier []string) {
 
 func (k *checker) checkHost(path []string, host string) {
 	lower := strings.ToLower(host)
-	name, port, hasPort := strings.Cut(host, ":")
+	name, ok := hostName(host)
 	switch {
-	case host != lower:
-		k.fail(path, lower, "hosts are lower case")
 	case strings.Contains(host, "*"):
 		k.fail(path, "a route for each host, or none for all", "hosts have no wildcards")
-	case len(host) > 253 || strings.ContainsFunc(host, func(c rune) bool { return !hostRune(c) }):
+	case !ok || name == "" || len(host) > 253: // RFC 1035, 2.3.4, without the dot at the end
 		k.fail(path, "a name such as api.example.com", "%q is no host", host)
-	case hasPort && allDigits(port):
-		k.fail(path, name, "hosts are without port")
+	case host != lower:
+		k.fail(path, lower, "hosts are lower case")
 	case strings.HasSuffix(host, "."):
-		k.fail(path, strings.TrimRight(host, "."), "hosts are without a dot at the end")
+		k.fail(path, name, "hosts are without a dot at the end")
+	case name != host:
+		k.fail(path, name, "hosts are without port")
 	}
-}
-
-func hostRune(c rune) bool {
-	return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || strings.ContainsRune(".:_[]-", c)
 }

@@ -1,0 +1,160 @@
+package config
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func load(t *testing.T, data string) *Config {
+	t.Helper()
+	c, err := Load("weir.yaml", []byte(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// said writes what NotYet finds, one line each, with ! where serve must not start.
+func said(c *Config) []string {
+	var lines []string
+	for _, n := range c.NotYet() {
+		mark := " "
+		if n.Refuse {
+			mark = "!"
+		}
+		lines = append(lines, mark+n.Path)
+	}
+	return lines
+}
+
+// shop is a small listing; the test adds the route's meter and other sections.
+func shop(meter, more string) string {
+	return `
+products: {acme: {code: a, id: prod-a, model: contractWithConsumption, dimensions: {calls: {meters: calls}}}}
+features: {calls: {type: metered}}
+routes:
+- {name: r, match: {path: /r}, ` + meter + `}
+` + more
+}
+
+func TestNotYetSaysNothingOfAFileThatSaysNothing(t *testing.T) {
+	if got := said(load(t, "")); got != nil {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestNotYetRefusesNothingOfTheExample(t *testing.T) {
+	c := load(t, string(read(t, "testdata/example.good.yaml")))
+	want := []string{
+		" listen.http",
+		" routes[1].meter.when", " routes[3].meter.quantity", " routes[3].meter.reserve", " routes[3].meter.when",
+		" metering.zero", " metering.unconfirmed", " metering.notBilled", " metering.remember", " registration.redirect",
+	}
+	if diff := cmp.Diff(want, said(c)); diff != "" {
+		t.Errorf("not yet (-want +got):\n%s", diff)
+	}
+}
+
+func TestNotYetRefusesOnlyWhereABillOrADecisionWouldChange(t *testing.T) {
+	for name, test := range map[string]struct {
+		file string
+		want []string
+	}{
+		"a gate":                        {"role: gate\nhub: {address: \"hub:1\"}", []string{"!role", " hub"}},
+		"role all":                      {"role: all", nil},
+		"a subscription listing":        {"products: {a: {code: a, id: b, model: subscription, plan: p}}\nplans: {p: {}}", []string{"!products.a.model"}},
+		"a number":                      {shop("meter: {feature: calls, quantity: 3, when: checked}", ""), nil},
+		"a request header":              {shop("meter: {feature: calls, quantity: {requestHeader: x-n}, when: checked}", ""), nil},
+		"bytes of the request":          {shop("meter: {feature: calls, quantity: requestBytes, when: checked}", ""), []string{"!routes[0].meter.quantity"}},
+		"served, by default":            {shop("meter: {feature: calls}", ""), []string{" routes[0].meter.when"}},
+		"a response header":             {shop("meter: {feature: calls, quantity: {responseHeader: x-n}}", ""), []string{" routes[0].meter.when", "!routes[0].meter.quantity"}},
+		"a response header, in shadow":  {shop("mode: shadow, meter: {feature: calls, quantity: {responseHeader: x-n}}", ""), []string{" routes[0].meter.when", " routes[0].meter.quantity"}},
+		"a reserve":                     {shop("meter: {feature: calls, reserve: 3}", ""), []string{" routes[0].meter.when", "!routes[0].meter.reserve"}},
+		"a reserve of nothing":          {shop("meter: {feature: calls, reserve: 0, when: checked}", ""), nil},
+		"drop, where nothing is served": {shop("meter: {feature: calls, when: checked}", "metering: {unconfirmed: drop}"), []string{" metering.unconfirmed"}},
+		"drop":                          {shop("meter: {feature: calls}", "metering: {unconfirmed: drop}"), []string{" routes[0].meter.when", "!metering.unconfirmed"}},
+		"count":                         {shop("meter: {feature: calls}", "metering: {unconfirmed: count}"), []string{" routes[0].meter.when", " metering.unconfirmed"}},
+		"answers that are not billed":   {shop("meter: {feature: calls}", "metering: {notBilled: {status: [500-599, 404]}}"), []string{" routes[0].meter.when", "!metering.notBilled"}},
+		"no zero records":               {"metering: {zero: false}", []string{" metering.zero"}},
+		"a public address":              {"listen: {public: \":80\"}\nregistration: {redirect: https://a.example}", []string{" listen.public", " registration.redirect"}},
+		"no public address":             {"listen: {public: \"\"}", nil},
+		"topics":                        {"updates: {sns: {topics: [\"arn:aws:sns:us-east-1:111122223333:t\"]}}", []string{" updates.sns.topics"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, said(load(t, test.file))); diff != "" {
+				t.Errorf("not yet (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestNotYetTellsTheLineOfTheValueOrOfItsParent(t *testing.T) {
+	c := load(t, shop("meter: {feature: calls}", "metering:\n  zero: true"))
+	var got []string
+	for _, n := range c.NotYet() {
+		got = append(got, n.Text("weir.yaml"))
+	}
+	want := []string{
+		"weir.yaml:5:39: routes[0].meter.when: served counts at the check for now",
+		"weir.yaml:7:9: metering.zero: no records of 0 are made yet",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("texts (-want +got):\n%s", diff)
+	}
+}
+
+func TestEveryRowOfTheTableLeadsToAKey(t *testing.T) {
+	c := load(t, string(read(t, "testdata/example.good.yaml")))
+	for _, row := range pendings() {
+		if len(expand(valueOf(c), splitPath(row.path))) == 0 {
+			t.Errorf("%s leads nowhere", row.path)
+		}
+		for _, path := range expand(valueOf(c), splitPath(row.path)) {
+			if _, ok := valueAt(valueOf(c), path); !ok && !strings.Contains(row.path, "meter.") {
+				t.Errorf("%v leads nowhere", path)
+			}
+		}
+	}
+}
+
+func TestWarningsNameWhatIsOftenNotMeant(t *testing.T) {
+	for name, test := range map[string]struct {
+		file string
+		want []string
+	}{
+		"nothing":                          {"", nil},
+		"an address that others reach":     {"listen: {grpc: \":9001\", http: \"10.0.0.1:1\", admin: \"[::1]:2\", public: \":443\"}\nregistration: {redirect: https://a.example}", []string{"listen.grpc", "listen.http"}},
+		"loopback and sockets":             {"listen: {grpc: \"unix:///s\", http: \"localhost:1\", admin: \"127.9.9.9:0\"}", nil},
+		"client certificates":              {"listen: {grpc: \":9001\", tls: {cert: c, key: k, clientCA: ca}}", nil},
+		"usage that nobody bills":          {strings.Replace(shop("meter: {feature: calls}", ""), "calls: {meters: calls}", "x: {plan: p}", 1) + "plans: {p: {}}", []string{"routes[0].meter.feature"}},
+		"a plan that nobody has":           {"plans: {p: {}, q: {extends: p}}", []string{"plans.q"}},
+		"a plan that a fixed tenant has":   {"plans: {p: {}}\ntenants: {t: {plan: p}}", nil},
+		"usage that a dimension does bill": {shop("meter: {feature: calls}", ""), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for _, w := range load(t, test.file).Warnings() {
+				got = append(got, w.Path)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("warnings (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestEnvoyLinesNameWhatTheConfigurationReads(t *testing.T) {
+	c := load(t, string(read(t, "testdata/example.good.yaml")))
+	want := []string{
+		"# access log to weir (HttpGrpcAccessLogConfig)",
+		"additional_response_headers_to_log: [ grpc-status, x-tokens-used ]",
+		"additional_response_trailers_to_log: [ grpc-status ]",
+		"# filter envoy.filters.http.ext_authz",
+		"metadata_context_namespaces: [ acme.auth, envoy.filters.http.jwt_authn ]",
+	}
+	if diff := cmp.Diff(want, c.EnvoyLines()); diff != "" {
+		t.Errorf("lines (-want +got):\n%s", diff)
+	}
+}
