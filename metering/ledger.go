@@ -2,6 +2,7 @@ package metering
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/weirhq/weir/policy"
@@ -11,26 +12,52 @@ import (
 // Commit changes for one license and feature is one value: Commit is atomic and
 // idempotent for each of these, not across them, so that a ledger on a store with
 // conditional writes on single items can stand behind the same interface.
+//
+// Every time that goes in is AWS time (BILLING B18). Package ledgertest holds what
+// any implementation has to fulfil.
 type Ledger interface {
-	// Commit adds. The writer's sequence is remembered with each value that it changes: a
-	// repeated one changes nothing. The totals are those after the commit, in the order of the deltas' values.
+	// Commit adds. The writer's sequence is remembered with each value that it changes: one
+	// that is not above the last changes nothing there. Totals are those after the commit, at the index of their delta.
 	Commit(ctx context.Context, writer string, seq uint64, deltas []Delta) ([]Total, error)
 	// Freeze turns the open hours that ended at least the ledger's closing time
 	// before now into records that never change, and adds records of 0.
 	Freeze(ctx context.Context, now time.Time, zero []ZeroKey) error
 	// FreezeLicense does so for one license, its present hour included (BILLING B15).
-	FreezeLicense(ctx context.Context, now time.Time, license policy.Key) error
-	// Due lists at most n records that have to be sent, earliest deadline first.
+	// A nonzero ends is when the license ended: no deadline of its is more than an hour later.
+	FreezeLicense(ctx context.Context, now time.Time, license policy.Key, ends time.Time) error
+	// Due lists the records that have to be sent: at most n of each product, earliest deadline first.
 	Due(ctx context.Context, now time.Time, n int) ([]Record, error)
 	// Sending marks the records as sent, durably, before the first byte leaves (BILLING B10).
+	// One that was marked already had an attempt without an answer: it becomes ambiguous.
 	Sending(ctx context.Context, now time.Time, records []Record) error
-	// Settle writes what AWS answered, on condition that the record's state is still the given one.
-	Settle(ctx context.Context, now time.Time, record Record, outcome Outcome) error
-	// Totals reads the totals of every license and feature, to start from.
-	Totals(ctx context.Context) ([]Total, error)
-	// Rows lists ledger rows for people.
+	// Settle writes what AWS answered, outcomes at the index of their record, each on condition
+	// that its row is still in the record's state, and returns the rows that it changed.
+	Settle(ctx context.Context, now time.Time, records []Record, outcomes []Outcome) ([]Row, error)
+	// Expire ends the records whose deadline has passed and returns them (BILLING B13).
+	Expire(ctx context.Context, now time.Time) ([]Row, error)
+	// Totals reads the totals of every license and feature, to start from, with the last sequence of the writer.
+	Totals(ctx context.Context, writer string) ([]Total, error)
+	// Rows lists ledger rows for people, open ones among them, by hour.
 	Rows(ctx context.Context, f Filter) (rows []Row, next string, err error)
+	// States counts the rows in each state.
+	States(ctx context.Context) (map[State]int64, error)
+	// Backlog sums up, by product, the records that are frozen, sent or blocked.
+	Backlog(ctx context.Context) ([]Backlog, error)
+	// Place is nil, or says why nothing may be sent from here (BILLING B17).
+	Place() error
 }
+
+// Sentinels of a ledger.
+var (
+	// ErrInUse means that another process holds the ledger.
+	ErrInUse = errors.New("state is in use by another weir")
+	// ErrCorrupt means that the ledger's file is torn or its content is not what was written.
+	ErrCorrupt = errors.New("ledger is corrupt")
+	// ErrMoved means that a record is not in the state that the caller read.
+	ErrMoved = errors.New("record has changed its state")
+	// ErrPlace means that unsettled usage belongs to another region or kind of agreement (BILLING B17).
+	ErrPlace = errors.New("unsettled usage belongs to another place")
+)
 
 // Delta is what one commit adds for one license, feature, hour and set of terms.
 type Delta struct {
@@ -52,16 +79,27 @@ type Delta struct {
 type Total struct {
 	License policy.Key
 	Feature string
+	Ends    time.Time // when the license ended; zero while active
+	Seq     uint64    // the last sequence of the writer that asks
 	// Periods holds the present period of each length: its start and the units counted in it.
 	Periods [policy.Periods]PeriodTotal
 
 	Counted, Included, Billable, Overrun, Unpriced int64 // units since ever (BILLING B01)
+	// Lines holds what billable units wait for a whole billed unit.
+	Lines []Carry
 }
 
 // PeriodTotal is what was counted in one period.
 type PeriodTotal struct {
-	Start time.Time
-	Used  int64
+	Start time.Time `json:"start,omitzero"`
+	Used  int64     `json:"used,omitzero"`
+}
+
+// Carry is what is left of billable units below one whole billed unit.
+type Carry struct {
+	Dimension string
+	Per       int64 // counted units in one billed unit
+	Units     int64 // counted units, less than Per
 }
 
 // ZeroKey names a record of 0 to make for an hour without usage (BILLING B16).
@@ -74,20 +112,21 @@ type ZeroKey struct {
 	Hour      time.Time
 }
 
-// Record is what is sent to AWS: frozen whole, and the same at every attempt.
+// Record is what is sent to AWS: frozen whole, and the same at every attempt. The
+// names in JSON are the format of a ledger's values.
 type Record struct {
-	ID        string
-	Product   string // the configuration's key
-	License   policy.Key
-	Account   string
-	Customer  string
-	Dimension string
-	Timestamp time.Time // whole seconds, UTC
-	Quantity  int64     // millionths of a billed unit (BILLING B08)
-	Deadline  time.Time // AWS takes nothing after it (BILLING B13)
-	State     State     // the state it was read in
-	Ambiguous bool      // an earlier attempt had no clear answer
-	Late      bool
+	ID        string     `json:"id"`
+	Product   string     `json:"product,omitempty"` // the configuration's key
+	License   policy.Key `json:"license"`
+	Account   string     `json:"account,omitempty"`
+	Customer  string     `json:"customer,omitempty"`
+	Dimension string     `json:"dimension"`
+	Timestamp time.Time  `json:"timestamp"`           // whole seconds, UTC
+	Quantity  int64      `json:"quantity"`            // millionths of a billed unit (BILLING B08)
+	Deadline  time.Time  `json:"deadline"`            // AWS takes nothing after it (BILLING B13)
+	State     State      `json:"state"`               // the state it was read in
+	Ambiguous bool       `json:"ambiguous,omitempty"` // an earlier attempt had no clear answer
+	Late      bool       `json:"late,omitempty"`
 }
 
 // State is where a row stands.
@@ -108,6 +147,9 @@ const (
 	Dry      State = "dry"
 )
 
+// unsettled tells whether the record still has to be sent or answered.
+func (s State) unsettled() bool { return s == Frozen || s == Sent || s == Blocked }
+
 // Sender sends records of one or several products and says how each fared. Outcomes
 // stand at the index of their record. An error means that nothing was sent at all.
 type Sender interface {
@@ -119,6 +161,8 @@ type Outcome struct {
 	Answer           Answer
 	MeteringRecordID string
 	Error            string // what AWS said, for people
+	// Active, with NotSubscribed, tells that a fresh read shows the license active.
+	Active bool
 }
 
 // Answer is the kind of an outcome.
@@ -138,10 +182,14 @@ const (
 // Row is one ledger row for people and programs.
 type Row struct {
 	Record
-	Hour             time.Time
-	Assumed          bool
-	MeteringRecordID string
-	Error            string
+	Hour             time.Time `json:"hour"`
+	Feature          string    `json:"feature,omitempty"` // empty in a record of 0
+	Per              int64     `json:"per,omitempty"`     // counted units in one billed unit
+	Ends             time.Time `json:"ends,omitzero"`     // when the license ended, if it has
+	Next             time.Time `json:"next,omitzero"`     // a blocked record is not tried again before
+	Assumed          bool      `json:"assumed,omitempty"` // accepted without AWS saying so of this attempt
+	MeteringRecordID string    `json:"meteringRecordId,omitempty"`
+	Error            string    `json:"error,omitempty"`
 }
 
 // Filter chooses rows; zero members choose all.
@@ -152,4 +200,19 @@ type Filter struct {
 	Hour      time.Time
 	Limit     int    // at most 1,000; 0 is 100
 	After     string // the next of the page before
+}
+
+// Backlog sums up the unsettled records of one product.
+type Backlog struct {
+	Product  string
+	Records  int
+	Oldest   time.Time // the earliest timestamp
+	Deadline time.Time // the earliest deadline
+	Ending   time.Time // the earliest deadline that the end of a license sets; zero: none
+}
+
+// Place is where, and with which kind of agreement, usage is sent (BILLING B17).
+type Place struct {
+	Region     string            `json:"region"`
+	Agreements map[string]string `json:"agreements"` // by the configuration's key of the product
 }

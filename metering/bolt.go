@@ -1,0 +1,327 @@
+package metering
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.etcd.io/bbolt"
+)
+
+// Bolt is the ledger on a local file. Every method that changes it is one
+// transaction, or several that each leave it whole.
+type Bolt struct {
+	db      *bbolt.DB
+	cfg     Config
+	place   Place
+	now     func() time.Time
+	log     *slog.Logger
+	metrics *boltMetrics
+	// elsewhere holds why nothing may be sent from here, or nil (BILLING B17).
+	elsewhere atomic.Pointer[error]
+}
+
+var _ Ledger = (*Bolt)(nil)
+
+// format is the version of the file's content; another one is refused, not guessed.
+const format = "weir-ledger-1"
+
+// The buckets. Values carry a checksum; those of open and due are empty, their
+// keys are what they hold:
+//
+//	meta   format, closed, place, states
+//	books  license NUL feature -> book
+//	open   hour, key of the book: where Freeze looks
+//	rows   hour, id of the row -> Row
+//	due    product NUL deadline, key of the row: the unsettled rows, as they have to be sent
+var (
+	bucketMeta  = []byte("meta")
+	bucketBooks = []byte("books")
+	bucketOpen  = []byte("open")
+	bucketRows  = []byte("rows")
+	bucketDue   = []byte("due")
+
+	metaFormat = []byte("format")
+	metaClosed = []byte("closed")
+	metaPlace  = []byte("place")
+	metaStates = []byte("states")
+)
+
+// OpenBolt opens the ledger in the file at path, and makes it where there is none.
+// ErrInUse tells of another process that holds it, ErrCorrupt that the file is torn;
+// it is then left as it is.
+func OpenBolt(path string, cfg Config, place Place, now func() time.Time, log *slog.Logger, reg prometheus.Registerer) (*Bolt, error) {
+	db, err := openFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("open ledger %s: %w", path, err)
+	}
+	b := &Bolt{db: db, cfg: cfg, place: place, now: now, log: log}
+	b.metrics = newBoltMetrics(b, reg)
+	if err := guard(b.verify); err != nil {
+		return nil, errors.Join(fmt.Errorf("verify ledger %s: %w", path, err), db.Close())
+	}
+	if err := b.settlePlace(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open ledger %s: %w", path, err), db.Close())
+	}
+	return b, nil
+}
+
+// Close releases the file.
+func (b *Bolt) Close() error { return b.db.Close() }
+
+// verify reads everything that is not settled: books, and the rows that are due.
+func (b *Bolt) verify() error {
+	return b.view(func(t *boltTx) error {
+		if got := t.meta.Get(metaFormat); string(got) != format {
+			return fmt.Errorf("format %q is not %q, which this version of weir reads", got, format)
+		}
+		err := t.books.ForEach(func(k, _ []byte) error {
+			_, err := t.book(k)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return t.eachDue(time.Time{}, func(r *Row) (bool, error) { return true, nil })
+	})
+}
+
+// boltTx is one transaction on the ledger's buckets.
+type boltTx struct {
+	meta, books, open, rows, due *bbolt.Bucket
+	moved                        []Row // rows whose state this transaction changed, as they are now
+	left                         []State
+	carried                      int64
+}
+
+func newBoltTx(tx *bbolt.Tx) *boltTx {
+	return &boltTx{
+		meta: tx.Bucket(bucketMeta), books: tx.Bucket(bucketBooks), open: tx.Bucket(bucketOpen),
+		rows: tx.Bucket(bucketRows), due: tx.Bucket(bucketDue),
+	}
+}
+
+func (b *Bolt) view(read func(*boltTx) error) error {
+	return b.db.View(func(tx *bbolt.Tx) error { return read(newBoltTx(tx)) })
+}
+
+// update runs change in one transaction, and counts what it changed once that is durable.
+func (b *Bolt) update(change func(*boltTx) error) error {
+	var t *boltTx
+	began := time.Now()
+	err := b.db.Update(func(tx *bbolt.Tx) error {
+		t = newBoltTx(tx)
+		if err := change(t); err != nil {
+			return err
+		}
+		return t.countStates()
+	})
+	if err != nil {
+		return err
+	}
+	b.metrics.write.Observe(time.Since(began).Seconds())
+	b.metrics.changed(t)
+	return nil
+}
+
+// book reads one book.
+func (t *boltTx) book(key []byte) (*book, error) {
+	value := t.books.Get(key)
+	if value == nil {
+		return nil, nil
+	}
+	b := new(book)
+	if err := unseal(value, b); err != nil {
+		return nil, fmt.Errorf("read book of %q: %w", key, err)
+	}
+	return b, nil
+}
+
+// putBook writes a book; before are the hours that it held open when it was read.
+func (t *boltTx) putBook(key []byte, b *book, before []time.Time) error {
+	value, err := seal(b)
+	if err != nil {
+		return err
+	}
+	for _, h := range before {
+		if err := t.open.Delete(openKey(h, key)); err != nil {
+			return err
+		}
+	}
+	for _, h := range b.hours() {
+		if err := t.open.Put(openKey(h, key), nil); err != nil {
+			return err
+		}
+	}
+	return t.books.Put(key, value)
+}
+
+// row reads one row; nil where there is none.
+func (t *boltTx) row(key []byte) (*Row, error) {
+	value := t.rows.Get(key)
+	if value == nil {
+		return nil, nil
+	}
+	r := new(Row)
+	if err := unseal(value, r); err != nil {
+		return nil, fmt.Errorf("read row %q: %w", key, err)
+	}
+	return r, nil
+}
+
+// putRow writes a row that was as before, nil for a new one.
+func (t *boltTx) putRow(before, r *Row) error {
+	value, err := seal(r)
+	if err != nil {
+		return err
+	}
+	if before != nil && before.State.unsettled() {
+		if err := t.due.Delete(dueKey(before)); err != nil {
+			return err
+		}
+	}
+	if r.State.unsettled() {
+		if err := t.due.Put(dueKey(r), nil); err != nil {
+			return err
+		}
+	}
+	if before == nil || before.State != r.State {
+		t.moved = append(t.moved, *r)
+	}
+	if before != nil && before.State != r.State {
+		t.left = append(t.left, before.State)
+	}
+	return t.rows.Put(rowKey(r.Hour, r.ID), value)
+}
+
+// countStates keeps the number of rows in each state, which nobody could count
+// over the rows of a year.
+func (t *boltTx) countStates() error {
+	if len(t.moved) == 0 {
+		return nil
+	}
+	states, err := t.states()
+	if err != nil {
+		return err
+	}
+	for _, s := range t.left {
+		states[s]--
+	}
+	for i := range t.moved {
+		states[t.moved[i].State]++
+	}
+	return t.putMeta(metaStates, states)
+}
+
+func (t *boltTx) states() (map[State]int64, error) {
+	states := map[State]int64{}
+	err := t.getMeta(metaStates, &states)
+	return states, err
+}
+
+// closed is the first hour that is open.
+func (t *boltTx) closed() (time.Time, error) {
+	var h time.Time
+	err := t.getMeta(metaClosed, &h)
+	return h, err
+}
+
+// getMeta reads a value into v, which stays as it is where there is none.
+func (t *boltTx) getMeta(key []byte, v any) error {
+	value := t.meta.Get(key)
+	if value == nil {
+		return nil
+	}
+	if err := unseal(value, v); err != nil {
+		return fmt.Errorf("read %s: %w", key, err)
+	}
+	return nil
+}
+
+func (t *boltTx) putMeta(key []byte, v any) error {
+	value, err := seal(v)
+	if err != nil {
+		return err
+	}
+	return t.meta.Put(key, value)
+}
+
+// seal encodes a value behind its checksum: bbolt's own covers its meta pages only.
+func seal(v any) ([]byte, error) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encode ledger value: %w", err)
+	}
+	value := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), crc32.Checksum(body, castagnoli()))
+	return append(value, body...), nil
+}
+
+// unseal decodes a value whose checksum is right.
+func unseal(value []byte, v any) error {
+	if len(value) < 4 || binary.BigEndian.Uint32(value) != crc32.Checksum(value[4:], castagnoli()) {
+		return fmt.Errorf("%w: checksum is wrong", ErrCorrupt)
+	}
+	if err := json.Unmarshal(value[4:], v); err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return nil
+}
+
+// castagnoli is the table of CRC-32C, which the package crc32 makes once.
+func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
+
+func bookKey[L ~string](license L, feature string) []byte {
+	return []byte(string(license) + "\x00" + feature)
+}
+
+func openKey(hour time.Time, book []byte) []byte { return append(timeKey(nil, hour), book...) }
+
+func rowKey(hour time.Time, id string) []byte { return append(timeKey(nil, hour), id...) }
+
+func dueKey(r *Row) []byte {
+	key := timeKey(append([]byte(r.Product), 0), r.Deadline)
+	return append(key, rowKey(r.Hour, r.ID)...)
+}
+
+// timeKey appends a time so that keys sort by it.
+func timeKey(key []byte, t time.Time) []byte {
+	return binary.BigEndian.AppendUint64(key, uint64(max(t.Unix(), 0)))
+}
+
+// keyTime is the time at the beginning of a key.
+func keyTime(key []byte) time.Time {
+	return time.Unix(int64(binary.BigEndian.Uint64(key)), 0).UTC()
+}
+
+// eachDue visits the unsettled rows with a deadline after the given time, by product
+// and deadline, until visit wants no more of a product.
+func (t *boltTx) eachDue(after time.Time, visit func(*Row) (bool, error)) error {
+	c := t.due.Cursor()
+	k, _ := c.First()
+	for k != nil {
+		product := bytes.Clone(k[:bytes.IndexByte(k, 0)+1])
+		more := true
+		for k, _ = c.Seek(timeKey(bytes.Clone(product), after.Add(time.Second))); more && bytes.HasPrefix(k, product); k, _ = c.Next() {
+			r, err := t.row(k[len(product)+8:])
+			if err == nil && r == nil {
+				err = fmt.Errorf("%w: a due row is missing", ErrCorrupt)
+			}
+			if err != nil {
+				return err
+			}
+			if more, err = visit(r); err != nil {
+				return err
+			}
+		}
+		product[len(product)-1] = 1 // the next product: no name holds NUL
+		k, _ = c.Seek(product)
+	}
+	return nil
+}

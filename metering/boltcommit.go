@@ -1,0 +1,89 @@
+package metering
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// Commit adds deltas, all in one transaction.
+func (b *Bolt) Commit(ctx context.Context, writer string, seq uint64, deltas []Delta) ([]Total, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	totals := make([]Total, len(deltas))
+	err := b.update(func(t *boltTx) error {
+		for key, indexes := range byBook(deltas) {
+			total, err := t.commit([]byte(key), writer, seq, deltas, indexes)
+			if err != nil {
+				return err
+			}
+			for _, i := range indexes {
+				totals[i] = total
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("commit %d counts: %w", len(deltas), err)
+	}
+	return totals, nil
+}
+
+// byBook groups the indexes of deltas by the key of their book, each by hour, so that a
+// commit that was held up over the end of a period fills the earlier one first.
+func byBook(deltas []Delta) map[string][]int {
+	books := map[string][]int{}
+	for i := range deltas {
+		key := string(bookKey(deltas[i].License, deltas[i].Feature))
+		books[key] = append(books[key], i)
+	}
+	for _, indexes := range books {
+		slices.SortStableFunc(indexes, func(i, j int) int { return deltas[i].Hour.Compare(deltas[j].Hour) })
+	}
+	return books
+}
+
+// commit adds the deltas of one book, unless the writer's sequence is there already.
+func (t *boltTx) commit(key []byte, writer string, seq uint64, deltas []Delta, indexes []int) (Total, error) {
+	closed, err := t.closed()
+	if err != nil {
+		return Total{}, err
+	}
+	k, err := t.book(key)
+	if err != nil {
+		return Total{}, err
+	}
+	if k == nil {
+		d := &deltas[indexes[0]]
+		k = &book{License: d.License, Feature: d.Feature, Writers: map[string]uint64{}}
+	}
+	if seq <= k.Writers[writer] {
+		return k.total(writer), nil
+	}
+	before := k.hours()
+	for _, i := range indexes {
+		k.apply(&deltas[i], closed)
+	}
+	k.Writers[writer] = seq
+	return k.total(writer), t.putBook(key, k, before)
+}
+
+// Totals reads the totals of every license and feature.
+func (b *Bolt) Totals(ctx context.Context, writer string) ([]Total, error) {
+	var totals []Total
+	err := b.view(func(t *boltTx) error {
+		return t.books.ForEach(func(key, _ []byte) error {
+			k, err := t.book(key)
+			if err != nil {
+				return err
+			}
+			totals = append(totals, k.total(writer))
+			return ctx.Err()
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read totals: %w", err)
+	}
+	return totals, nil
+}

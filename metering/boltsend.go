@@ -1,0 +1,206 @@
+package metering
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/weirhq/weir/policy"
+)
+
+// Due lists the records to send: nothing while the place is another one.
+func (b *Bolt) Due(ctx context.Context, now time.Time, n int) ([]Record, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if b.Place() != nil {
+		return nil, nil
+	}
+	var records []Record
+	err := b.view(func(t *boltTx) error {
+		product, listed := "", 0
+		return t.eachDue(now, func(r *Row) (bool, error) {
+			if r.Product != product {
+				product, listed = r.Product, 0
+			}
+			if !r.Next.After(now) {
+				records = append(records, r.Record)
+				listed++
+			}
+			return listed < n, nil
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list due records: %w", err)
+	}
+	slices.SortStableFunc(records, func(a, b Record) int { return a.Deadline.Compare(b.Deadline) })
+	return records, nil
+}
+
+// Sending marks records, all or none.
+func (b *Bolt) Sending(ctx context.Context, _ time.Time, records []Record) error {
+	if err := errors.Join(ctx.Err(), b.Place()); err != nil {
+		return err
+	}
+	err := b.update(func(t *boltTx) error {
+		for i := range records {
+			before, err := t.row(rowKey(hourOf(records[i].Timestamp), records[i].ID))
+			if err != nil {
+				return err
+			}
+			if before == nil || before.State != records[i].State || !before.State.unsettled() {
+				return fmt.Errorf("record %s: %w", records[i].ID, ErrMoved)
+			}
+			r := *before
+			r.sending()
+			if err := t.putRow(before, &r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("mark records as sent: %w", err)
+	}
+	return nil
+}
+
+// Settle enters what AWS answered.
+func (b *Bolt) Settle(ctx context.Context, now time.Time, records []Record, outcomes []Outcome) ([]Row, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if len(records) != len(outcomes) {
+		return nil, fmt.Errorf("settle %d records with %d outcomes", len(records), len(outcomes))
+	}
+	var changed []Row
+	err := b.update(func(t *boltTx) error {
+		changed = nil
+		for i := range records {
+			before, err := t.row(rowKey(hourOf(records[i].Timestamp), records[i].ID))
+			if err != nil {
+				return err
+			}
+			if before == nil || before.State != records[i].State || !before.State.unsettled() {
+				continue
+			}
+			r := *before
+			r.settle(now, outcomes[i])
+			if err := t.putRow(before, &r); err != nil {
+				return err
+			}
+			changed = append(changed, r)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("settle records: %w", err)
+	}
+	return changed, b.settlePlace()
+}
+
+// Backlog sums up the unsettled rows by product.
+func (b *Bolt) Backlog(ctx context.Context) ([]Backlog, error) {
+	var sums []Backlog
+	err := b.view(func(t *boltTx) error {
+		return t.eachDue(time.Time{}, func(r *Row) (bool, error) {
+			if len(sums) == 0 || sums[len(sums)-1].Product != r.Product {
+				sums = append(sums, Backlog{Product: r.Product, Oldest: r.Timestamp, Deadline: r.Deadline})
+			}
+			sum := &sums[len(sums)-1]
+			sum.Records++
+			sum.Oldest = earliest(sum.Oldest, r.Timestamp)
+			if !r.Ends.IsZero() && r.Deadline.Equal(r.Ends.Add(time.Hour)) && sum.Ending.IsZero() {
+				sum.Ending = r.Deadline
+			}
+			return true, ctx.Err()
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("sum up unsettled records: %w", err)
+	}
+	return sums, nil
+}
+
+// Place is nil, or says why nothing may be sent from here.
+func (b *Bolt) Place() error {
+	if err := b.elsewhere.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// settlePlace takes the configured place over where nothing unsettled belongs to
+// another one, and remembers why not otherwise: AWS de-duplicates per region and kind of agreement.
+func (b *Bolt) settlePlace() error {
+	if b.Place() == nil && b.elsewhere.Load() != nil {
+		return nil
+	}
+	err := b.update(func(t *boltTx) error {
+		var known Place
+		if err := t.getMeta(metaPlace, &known); err != nil {
+			return err
+		}
+		if err := t.conflict(known, b.place); err != nil {
+			return err
+		}
+		if known.Agreements == nil {
+			known.Agreements = map[string]string{}
+		}
+		known.Region = b.place.Region
+		for product, kind := range b.place.Agreements {
+			known.Agreements[product] = kind
+		}
+		return t.putMeta(metaPlace, known)
+	})
+	if err != nil && !errors.Is(err, ErrPlace) {
+		return fmt.Errorf("check place: %w", err)
+	}
+	b.elsewhere.Store(&err)
+	return nil
+}
+
+// conflict is an ErrPlace where unsettled usage belongs to the known place and the
+// wanted one is another.
+func (t *boltTx) conflict(known, wanted Place) error {
+	if known.Region != "" && known.Region != wanted.Region {
+		if n, err := t.unsettled(func(string) bool { return true }); err != nil || n > 0 {
+			return errors.Join(err, fmt.Errorf("%w: %d rows were counted for region %s, the configuration has %s; go back to it until they are settled",
+				ErrPlace, n, known.Region, wanted.Region))
+		}
+	}
+	for product, kind := range wanted.Agreements {
+		was := known.Agreements[product]
+		if was == "" || was == kind {
+			continue
+		}
+		if n, err := t.unsettled(func(p string) bool { return p == product }); err != nil || n > 0 {
+			return errors.Join(err, fmt.Errorf("%w: %d rows of product %s were counted for %s agreements, the configuration has %s; go back to it until they are settled",
+				ErrPlace, n, product, was, kind))
+		}
+	}
+	return nil
+}
+
+// unsettled counts the open and unsettled rows of products, direct customers' apart: those are never sent.
+func (t *boltTx) unsettled(of func(product string) bool) (n int, err error) {
+	err = t.eachDue(time.Time{}, func(r *Row) (bool, error) {
+		if of(r.Product) {
+			n++
+		}
+		return true, nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	err = t.open.ForEach(func(k, _ []byte) error {
+		book, err := t.book(k[8:])
+		if err == nil && book != nil && book.License.Kind() != policy.KindDirect && of(book.Product) {
+			n++
+		}
+		return err
+	})
+	return n, err
+}

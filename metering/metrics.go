@@ -1,0 +1,87 @@
+package metering
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// boltMetrics are what a ledger shows of itself.
+type boltMetrics struct {
+	records *prometheus.CounterVec
+	carried prometheus.Counter
+	write   prometheus.Histogram
+}
+
+func newBoltMetrics(b *Bolt, reg prometheus.Registerer) *boltMetrics {
+	make := promauto.With(reg)
+	m := &boltMetrics{
+		records: make.NewCounterVec(prometheus.CounterOpts{
+			Name: "weir_usage_records_total", Help: "Usage records that entered a state, by product.",
+		}, []string{"product", "state"}),
+		carried: make.NewCounter(prometheus.CounterOpts{
+			Name: "weir_usage_carried_total", Help: "Billed units carried to a later hour because AWS's limit for one record cut them off.",
+		}),
+		write: make.NewHistogram(prometheus.HistogramOpts{
+			Name: "weir_ledger_write_seconds", Help: "Time that a transaction of the ledger took until it was durable.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
+		}),
+	}
+	make.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "weir_usage_oldest_unsent_seconds", Help: "Age of the oldest usage record that AWS has not answered; 0 without one.",
+	}, func() float64 { return b.oldest() })
+	make.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "weir_usage_next_deadline_seconds", Help: "Time until AWS refuses the next usage record that it has not answered; NaN without one.",
+	}, func() float64 { return b.nextDeadline() })
+	return m
+}
+
+// changed counts what a transaction did.
+func (m *boltMetrics) changed(t *boltTx) {
+	for i := range t.moved {
+		m.records.WithLabelValues(productLabel(t.moved[i].Product), string(t.moved[i].State)).Inc()
+	}
+	m.carried.Add(float64(t.carried))
+}
+
+// scrapeTimeout bounds what a scrape may read of the ledger.
+const scrapeTimeout = 2 * time.Second
+
+func (b *Bolt) oldest() float64 {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	sums, err := b.Backlog(ctx)
+	if err != nil {
+		return math.NaN()
+	}
+	age := 0.0
+	for _, s := range sums {
+		age = max(age, b.now().Sub(s.Oldest).Seconds())
+	}
+	return age
+}
+
+func (b *Bolt) nextDeadline() float64 {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	sums, err := b.Backlog(ctx)
+	if err != nil || len(sums) == 0 {
+		return math.NaN()
+	}
+	left := math.Inf(1)
+	for _, s := range sums {
+		left = min(left, s.Deadline.Sub(b.now()).Seconds())
+	}
+	return left
+}
+
+// productLabel is the product as metrics name it; direct customers belong to none.
+func productLabel(product string) string {
+	if product == "" {
+		return "direct"
+	}
+	return product
+}
