@@ -20,8 +20,9 @@ const (
 	// answerTimeout is longer than the profile of 30 s that pprof takes by default.
 	answerTimeout = 60 * time.Second
 	idleTimeout   = 120 * time.Second
-	// maxHeader bounds the headers of a request, in bytes.
-	maxHeader = 64 << 10
+	// maxHeader bounds the headers of a request, in bytes: 64 KiB, of which net/http
+	// adds 4 KiB by itself.
+	maxHeader = 60 << 10
 	// drainTimeout bounds how long requests under way are waited for at the end.
 	drainTimeout = 5 * time.Second
 )
