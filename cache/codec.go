@@ -50,8 +50,13 @@ func encode(c copied) []byte {
 	for i := range c.licenses {
 		w.license(&c.licenses[i])
 	}
-	sum := sha256.Sum256(w.b)
-	return append(w.b, sum[:]...)
+	return sum(w.b)
+}
+
+// sum ends a copy with its checksum.
+func sum(b []byte) []byte {
+	s := sha256.Sum256(b)
+	return append(b, s[:]...)
 }
 
 func decode(b []byte) (copied, error) {
@@ -59,7 +64,7 @@ func decode(b []byte) (copied, error) {
 	if end < len(copyMagic) || !bytes.HasPrefix(b, []byte("weir entitlements ")) {
 		return copied{}, errDamaged
 	}
-	if sum := sha256.Sum256(b[:end]); !bytes.Equal(sum[:], b[end:]) {
+	if s := sha256.Sum256(b[:end]); !bytes.Equal(s[:], b[end:]) {
 		return copied{}, errDamaged
 	}
 	if !bytes.HasPrefix(b, []byte(copyMagic)) {
