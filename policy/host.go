@@ -31,17 +31,17 @@ func hostName(host string) (string, bool) {
 
 // hostByte tells whether a host may have this byte, in either case.
 func hostByte(c byte) bool {
-	switch {
-	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+	switch c {
+	case '.', ':', '_', '[', ']', '-':
 		return true
 	default:
-		return strings.IndexByte(".:_[]-", c) >= 0
+		return alphanumeric(c)
 	}
 }
 
 // isPort tells whether s is nothing, or a colon and digits or none.
 func isPort(s string) bool {
-	return s == "" || s[0] == ':' && strings.Trim(s[1:], "0123456789") == ""
+	return s == "" || s[0] == ':' && (len(s) == 1 || allDigits(s[1:]))
 }
 
 // byHost is what the map holds for a host name in whatever case. It allocates

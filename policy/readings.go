@@ -15,13 +15,13 @@ import (
 //
 // # Cost
 //
-// The readings are found breadth first and each text is looked at once. A path
-// may have at most maxTexts of them, and maxWork bytes may be written for it; one
-// that needs more is ambiguous. Each text costs one pass for each rewriting, and
-// every rewriting is linear. So the cost is at most
-// len(rewritings) * (maxWork + maxTexts * len(path)) byte steps of the cheapest
-// kind (a search for a byte), of which at most maxWork are written and hashed, and memory
-// is at most maxWork + maxStrange bytes.
+// The readings are found breadth first, and each text on the way is looked at
+// once: every rewriting passes over it, and most find with one search for a byte
+// that they have nothing to do. All rewritings are linear. A path may have
+// maxTexts texts, and maxWork bytes may be written for it, what turns out to be
+// known already included; one that needs more is ambiguous. So a path of n bytes
+// costs at most the reading of len(rewritings) * min(maxTexts*n, maxWork) bytes,
+// the writing and hashing of maxWork + n, and that many bytes of memory, which is pooled.
 const (
 	// maxStrange is the longest path with more than one reading that is looked
 	// at: all the headers that Envoy takes by default are shorter.
