@@ -129,6 +129,9 @@ func (q *Queue) Run(ctx context.Context) error {
 		case len(messages) == 0 && time.Since(begun) < shortestPoll:
 			failures++
 		default:
+			if failures > 0 {
+				q.log.Info("queue can be read again")
+			}
 			failures = 0
 			continue
 		}

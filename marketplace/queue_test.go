@@ -412,8 +412,17 @@ func TestMessageThatCannotBeSetAsideStays(t *testing.T) {
 
 func TestAsideKeepsTheNewestMessages(t *testing.T) {
 	a := &aside{dir: t.TempDir()}
-	for i := range maxAside + 3 {
-		if err := a.put(sampleTime.Add(time.Duration(i)*time.Second), []byte(strconv.Itoa(i))); err != nil {
+	for i := range maxAside {
+		name := sampleTime.Add(time.Duration(i)*time.Second).Format(asideTime) + "-0.msg"
+		if err := os.WriteFile(filepath.Join(a.dir, name), []byte(strconv.Itoa(i)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		if err := a.put(sampleTime.Add(time.Hour), []byte("new")); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.put(sampleTime.Add(2*time.Hour), []byte("newer")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -422,8 +431,8 @@ func TestAsideKeepsTheNewestMessages(t *testing.T) {
 		t.Fatalf("kept %d, %v; want %d", len(kept), err, maxAside)
 	}
 	oldest, err := os.ReadFile(kept[0])
-	if err != nil || string(oldest) != "3" {
-		t.Errorf("the oldest is %q, %v; want 3", oldest, err)
+	if err != nil || string(oldest) != "2" {
+		t.Errorf("the oldest is %q, %v; want 2", oldest, err)
 	}
 }
 
