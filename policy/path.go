@@ -16,19 +16,26 @@ func scan(path string) (end int, plain bool) {
 		switch c := path[i]; {
 		case c == '?' || c == '#':
 			return i, plain
-		case c == '%' || c == '\\' || c == ';' || c < ' ' || c >= 0x7f:
+		case isStrange(c):
 			plain = false
-		case c == '/' && i > 0 && path[i-1] == '/':
-			plain = false
-		case c == '.' && i > 0 && path[i-1] == '/' && dotSegment(path[i:]):
+		case i > 0 && path[i-1] == '/' && beginsStrange(path[i:]):
 			plain = false
 		}
 	}
 	return len(path), plain
 }
 
-// dotSegment tells whether . or .. is the first segment of what is left of a path.
-func dotSegment(rest string) bool {
+// isStrange tells whether a byte can be read in more than one way.
+func isStrange(c byte) bool {
+	return c == '%' || c == '\\' || c == ';' || c < ' ' || c >= 0x7f
+}
+
+// beginsStrange tells whether the first segment of what is left of a path is
+// empty, though not the last, or a dot segment.
+func beginsStrange(rest string) bool {
+	if rest[0] != '.' {
+		return rest[0] == '/'
+	}
 	rest = strings.TrimPrefix(rest[1:], ".")
 	return rest == "" || strings.IndexByte("/?#", rest[0]) >= 0
 }

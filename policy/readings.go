@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"hash/maphash"
+	"strings"
 )
 
 // A path is read by the proxy, by frameworks and by the application, and they
@@ -65,6 +66,12 @@ func newReader() *reader { return &reader{seed: maphash.MakeSeed()} }
 // that returns false. A reading is good during the call only. Where there is a
 // flaw, some readings may have been handed out or none.
 func (r *reader) read(path string, visit func(reading []byte) bool) flaw {
+	switch {
+	case !strings.HasPrefix(path, "/"):
+		return flawNoSlash
+	case len(path) > maxStrange:
+		return flawTooLong
+	}
 	r.texts, r.work = r.texts[:0], 0
 	r.arena = append(r.arena[:0], path...)
 	f := r.check()
@@ -96,15 +103,10 @@ func rewritings() [9]func(dst, src []byte) []byte {
 	}
 }
 
-// check finds the flaws of the path that the arena holds; what it decodes is behind that.
+// check finds the flaws in the text of the path that the arena holds; what it
+// decodes lies behind it.
 func (r *reader) check() flaw {
 	path := r.arena
-	if len(path) == 0 || path[0] != '/' {
-		return flawNoSlash
-	}
-	if len(path) > maxStrange {
-		return flawTooLong
-	}
 	all, broken := escapes(path)
 	if broken > 0 {
 		return flawEscape

@@ -15,7 +15,7 @@ import (
 type router struct {
 	names   []string         // of the routes, by index
 	hosts   map[string]*node // by lower-case name
-	any     *node
+	anyHost *node
 	readers sync.Pool // of *reader
 }
 
@@ -45,7 +45,7 @@ type methods map[string]int
 // newRouter builds the router of validated routes. It fails on two of which
 // neither is the more specific.
 func newRouter(routes []Route) (*router, error) {
-	r := &router{hosts: map[string]*node{}, any: &node{}}
+	r := &router{hosts: map[string]*node{}, anyHost: &node{}}
 	r.readers.New = func() any { return newReader() }
 	for i, route := range routes {
 		r.names = append(r.names, route.Name)
@@ -57,7 +57,7 @@ func newRouter(routes []Route) (*router, error) {
 }
 
 func (r *router) add(route int, m Match) error {
-	n := r.any
+	n := r.anyHost
 	if m.Host != "" {
 		if r.hosts[m.Host] == nil {
 			r.hosts[m.Host] = &node{}
@@ -181,15 +181,16 @@ func (r *router) routeName(route int) string {
 
 // search is a match under way.
 type search struct {
-	method    string
-	host, any *node // the trie of the host, or nil, and the one of any host
-	steps     int   // nodes visited: what a match costs
+	method  string
+	host    *node // the trie of the host, or nil
+	anyHost *node // the trie of any host
+	steps   int   // nodes visited: what a match costs
 }
 
 // search begins a match; it is false where the host can't be read.
 func (r *router) search(method, host string) (search, bool) {
 	name, ok := hostName(host)
-	return search{method: method, host: byHost(r.hosts, name), any: r.any}, ok
+	return search{method: method, host: byHost(r.hosts, name), anyHost: r.anyHost}, ok
 }
 
 // find is the best route for a path that is resolved, but for a slash at its
@@ -200,7 +201,7 @@ func find[T string | []byte](s *search, path T) int {
 			return route
 		}
 	}
-	return findBelow(s, s.any, path)
+	return findBelow(s, s.anyHost, path)
 }
 
 // findBelow is the best route below a node for what is left of a path: segment by
