@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/weirhq/weir/policy"
 )
 
 // boltMetrics are what a ledger shows of itself.
@@ -84,4 +86,39 @@ func productLabel(product string) string {
 		return "direct"
 	}
 	return product
+}
+
+// meterMetrics are what a Meter shows of itself.
+type meterMetrics struct {
+	units  *prometheus.CounterVec
+	shadow *prometheus.CounterVec
+}
+
+func newMeterMetrics(m *Meter, reg prometheus.Registerer) *meterMetrics {
+	make := promauto.With(reg)
+	make.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "weir_ledger_writable", Help: "1 while the ledger can be written, 0 while counts are kept in memory.",
+	}, func() float64 {
+		if m.Writable() != nil {
+			return 0
+		}
+		return 1
+	})
+	return &meterMetrics{
+		units: make.NewCounterVec(prometheus.CounterOpts{
+			Name: "weir_usage_units_total", Help: "Units counted, by product and the dimension that meters them.",
+		}, []string{"product", "dimension"}),
+		shadow: make.NewCounterVec(prometheus.CounterOpts{
+			Name: "weir_usage_shadow_units_total", Help: "Units that routes in shadow mode would have counted, by product and feature.",
+		}, []string{"product", "feature"}),
+	}
+}
+
+// counted shows a cell on its way to the ledger.
+func (m *meterMetrics) counted(l *policy.License, c *cell) {
+	dimension := c.terms.Dimension
+	if dimension == "" {
+		dimension = "none"
+	}
+	m.units.WithLabelValues(productLabel(l.Product), dimension).Add(float64(c.quantity))
 }

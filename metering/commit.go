@@ -1,0 +1,211 @@
+package metering
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/weirhq/weir/policy"
+)
+
+const (
+	// commitEvery leaves half of the 50 ms that a count may wait (BILLING B07) to the write itself.
+	commitEvery = 25 * time.Millisecond
+	// tick is how often the meter looks whether an hour has ended, in AWS time.
+	tick = time.Second
+	// The waits between attempts to write a ledger that can't be written.
+	minRewrite = 100 * time.Millisecond
+	maxRewrite = 5 * time.Second
+	// stopTimeout is how long the last commit may take.
+	stopTimeout = 10 * time.Second
+)
+
+// commit is what one Ledger.Commit is given. Until that has succeeded it is neither
+// changed nor overtaken, so that one whose outcome is not known never counts twice.
+type commit struct {
+	seq    uint64
+	deltas []Delta
+}
+
+// Run commits what is counted within 50 ms and freezes hours that have ended, until
+// ctx ends; then it commits what is left. Its error is of that last commit.
+func (m *Meter) Run(ctx context.Context) error {
+	ticks := time.NewTicker(tick)
+	defer ticks.Stop()
+	backoff := minRewrite
+	m.close(ctx)
+	for {
+		wake := m.wake
+		var retry <-chan time.Time
+		if m.Writable() != nil {
+			wake, retry = nil, time.After(backoff)
+			backoff = min(2*backoff, maxRewrite)
+		} else {
+			backoff = minRewrite
+		}
+		select {
+		case <-ctx.Done():
+			return m.stop(ctx)
+		case <-wake:
+			m.wait(ctx, commitEvery)
+			m.write(ctx, m.commit)
+		case <-retry:
+			m.close(ctx)
+		case <-ticks.C:
+			if m.Writable() == nil {
+				m.close(ctx)
+			}
+		}
+	}
+}
+
+// stop commits what is left when Run ends.
+func (m *Meter) stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if err := m.Flush(ctx); err != nil {
+		return fmt.Errorf("commit the last counts: %w", err)
+	}
+	return nil
+}
+
+// wait waits, less when ctx ends.
+func (m *Meter) wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// Flush commits everything that was counted before it was called.
+func (m *Meter) Flush(ctx context.Context) error { return m.write(ctx, m.commit) }
+
+// close freezes the hours that have ended, once what was counted in them is committed.
+func (m *Meter) close(ctx context.Context) {
+	now := m.now()
+	m.write(ctx, func(ctx context.Context) error {
+		if err := m.commit(ctx); err != nil {
+			return err
+		}
+		if closed := hourOf(now.Add(-m.cfg.CloseAfter)); closed.After(m.closed) {
+			if err := m.ledger.Freeze(ctx, now, nil); err != nil {
+				return err
+			}
+			m.closed = closed
+		}
+		ended, err := m.ledger.Expire(ctx, now)
+		for i := range ended {
+			m.tell(&ended[i])
+		}
+		return err
+	})
+}
+
+// tell says of a row that AWS did not bill what became of it.
+func (m *Meter) tell(r *Row) {
+	log := m.log.With("record", r.ID, "product", r.Product, "license", r.License, "dimension", r.Dimension,
+		"hour", r.Hour, "units", r.Quantity/millionths, "error", r.Error)
+	if r.State == Rebooked {
+		log.Warn("usage record reached its deadline unsent, its units go to the present hour")
+		return
+	}
+	log.Error("usage record expired, AWS will not bill these units")
+}
+
+// write does one thing to the ledger alone, and remembers whether that worked.
+func (m *Meter) write(ctx context.Context, do func(context.Context) error) error {
+	select {
+	case <-m.committing:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { m.committing <- struct{}{} }()
+	err := do(ctx)
+	if err != nil && ctx.Err() != nil {
+		return err // of the caller, not of the ledger
+	}
+	if before := m.Writable(); err != nil && before == nil {
+		m.log.Error("ledger can't be written, counts are kept in memory", "error", err)
+	} else if err == nil && before != nil {
+		m.log.Info("ledger can be written again")
+	}
+	m.failure.Store(&err)
+	return err
+}
+
+// commit commits what is pending and then the ends of licenses. The caller has the token.
+func (m *Meter) commit(ctx context.Context) error {
+	for {
+		if len(m.batch.deltas) == 0 {
+			m.drain()
+		}
+		if len(m.batch.deltas) == 0 {
+			return m.commitEnds(ctx)
+		}
+		if _, err := m.ledger.Commit(ctx, writer, m.batch.seq, m.batch.deltas); err != nil {
+			return err
+		}
+		m.batch.deltas = nil
+	}
+}
+
+// drain makes the next batch of everything that is pending.
+func (m *Meter) drain() {
+	m.dirty.Lock()
+	tallies := m.dirty.tallies
+	m.dirty.tallies = nil
+	m.dirty.Unlock()
+	for _, y := range tallies {
+		cells, shadow := y.drain()
+		l := y.record.license.Load()
+		if shadow > 0 {
+			m.metrics.shadow.WithLabelValues(productLabel(l.Product), y.feature).Add(float64(shadow))
+		}
+		for _, c := range cells {
+			m.metrics.counted(l, &c)
+			m.batch.deltas = append(m.batch.deltas, Delta{
+				License: l.Key, Account: l.Account, Customer: l.Customer, Product: l.Product, Feature: y.feature,
+				Hour: c.hour, Quantity: c.quantity, First: c.first, Starts: l.Starts, Ends: l.Ended, Terms: c.terms,
+			})
+		}
+	}
+	if len(m.batch.deltas) > 0 {
+		m.batch.seq++
+	}
+}
+
+// commitEnds tells the ledger which licenses have ended, so that their open hours are
+// frozen while AWS still takes them: for one hour (BILLING B15).
+func (m *Meter) commitEnds(ctx context.Context) error {
+	m.mu.Lock()
+	ended := m.ended
+	m.ended = nil
+	m.mu.Unlock()
+	for i, r := range ended {
+		l := r.license.Load()
+		if l.Ended.IsZero() {
+			continue
+		}
+		if !r.used() {
+			m.setEnds(r, l)
+			continue
+		}
+		if err := m.ledger.FreezeLicense(ctx, m.now(), l.Key, l.Ended); err != nil {
+			m.mu.Lock()
+			m.ended = append(m.ended, ended[i:]...)
+			m.mu.Unlock()
+			return err
+		}
+		m.setEnds(r, l)
+	}
+	return nil
+}
+
+// setEnds remembers that the ledger knows the license's end.
+func (m *Meter) setEnds(r *record, l *policy.License) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r.ends = l.Ended
+}

@@ -1,0 +1,275 @@
+package metering
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+
+	"github.com/weirhq/weir/policy"
+)
+
+const (
+	// batchRecords is what one call holds (AWS: BatchMeterUsage).
+	batchRecords = 25
+	// callsPerSecond is AWS's quota for an account and region (AWS: metering service quotas).
+	callsPerSecond = 10
+	// roundRecords bounds what one round takes of a product: a second of calls.
+	roundRecords = callsPerSecond * batchRecords
+	// roundCalls is how many calls of one product are under way at once.
+	roundCalls = 4
+	// lookEvery is how often the ledger is asked for due records: sending starts within 2 s of a freeze.
+	lookEvery = time.Second
+	// warnEvery is how often the backlog is summed up for warnings, which reads all of it.
+	warnEvery = 30 * time.Second
+	// settleTimeout bounds the writing of answers after the context has ended.
+	settleTimeout = 5 * time.Second
+	// rereadTimeout bounds the reads that one call's answers cause.
+	rereadTimeout = 10 * time.Second
+)
+
+// Reread reads a license again and tells whether it is active: AWS said of it that it is not.
+type Reread func(ctx context.Context, license policy.Key) (active bool, err error)
+
+// Dispatcher sends what the ledger has frozen: marked before it leaves, settled by
+// what was answered, one product's trouble apart from another's.
+type Dispatcher struct {
+	ledger  Ledger
+	sender  Sender
+	reread  Reread
+	now     func() time.Time
+	log     *slog.Logger
+	limit   *rate.Limiter
+	backoff time.Duration // the longest wait after trouble
+	warned  warnings
+	warnAt  time.Time // local time of the next look at the backlog
+}
+
+// NewDispatcher makes a Dispatcher. A product that is in trouble is left alone for
+// at most maxBackoff; now is AWS time.
+func NewDispatcher(maxBackoff time.Duration, ledger Ledger, sender Sender, reread Reread, now func() time.Time, log *slog.Logger) *Dispatcher {
+	return &Dispatcher{
+		ledger: ledger, sender: sender, reread: reread, now: now, log: log,
+		limit: rate.NewLimiter(callsPerSecond, 1), backoff: maxBackoff, warned: warnings{},
+	}
+}
+
+// lane is where one product's sending stands.
+type lane struct {
+	busy    bool
+	trouble backoff
+	until   time.Time // local time before which it is left alone
+}
+
+// Run sends until ctx ends. Attempts under way then stay marked as sent.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	lanes := map[string]*lane{}
+	done := make(chan roundEnd)
+	looks := time.NewTicker(lookEvery)
+	defer looks.Stop()
+	for busy := 0; ; {
+		if ctx.Err() == nil {
+			busy += d.look(ctx, lanes, done)
+		}
+		var ended <-chan struct{}
+		if ctx.Err() == nil {
+			ended = ctx.Done()
+		} else if busy == 0 {
+			return nil
+		}
+		select {
+		case <-ended:
+		case <-looks.C:
+		case r := <-done:
+			busy--
+			lanes[r.product].end(r.trouble, d.backoff)
+		}
+	}
+}
+
+// roundEnd tells how one round of a product went.
+type roundEnd struct {
+	product string
+	trouble bool
+}
+
+// look starts a round for each product that has due records and is free, and says how many.
+func (d *Dispatcher) look(ctx context.Context, lanes map[string]*lane, done chan<- roundEnd) (started int) {
+	if local := time.Now(); !local.Before(d.warnAt) {
+		d.warnAt = local.Add(warnEvery)
+		d.warn(ctx)
+	}
+	due, err := d.ledger.Due(ctx, d.now(), roundRecords)
+	if err != nil {
+		if ctx.Err() == nil {
+			d.log.Error("due usage records can't be read", "error", err)
+		}
+		return 0
+	}
+	rounds := map[string][]Record{}
+	var order []string // the product with the earliest deadline first
+	for _, r := range due {
+		if rounds[r.Product] == nil {
+			order = append(order, r.Product)
+		}
+		rounds[r.Product] = append(rounds[r.Product], r)
+	}
+	for _, product := range order {
+		l := lanes[product]
+		if l == nil {
+			l = &lane{}
+			lanes[product] = l
+		}
+		if l.busy || time.Now().Before(l.until) {
+			continue
+		}
+		l.busy = true
+		started++
+		go func() { done <- roundEnd{product, d.round(ctx, rounds[product])} }()
+	}
+	return started
+}
+
+// end notes how a round went.
+func (l *lane) end(trouble bool, limit time.Duration) {
+	l.busy = false
+	if !trouble {
+		l.trouble, l.until = 0, time.Time{}
+		return
+	}
+	l.until = time.Now().Add(l.trouble.next(limit))
+}
+
+// round sends records of one product, and tells whether any of them met with trouble
+// that the product should be left alone for.
+func (d *Dispatcher) round(ctx context.Context, records []Record) (trouble bool) {
+	var calls errgroup.Group
+	var stop atomic.Bool // the first trouble ends the round
+	calls.SetLimit(roundCalls)
+	for _, batch := range batches(records) {
+		calls.Go(func() error {
+			if stop.Load() {
+				return nil
+			}
+			if err := d.send(ctx, batch); err != nil {
+				if ctx.Err() == nil {
+					d.log.Warn("usage records were not settled, they are sent again", "product", batch[0].Product, "records", len(batch), "error", err)
+				}
+				stop.Store(true)
+				return err
+			}
+			return nil
+		})
+	}
+	return calls.Wait() != nil
+}
+
+// batches cuts records of one product into calls; a blocked one goes alone (BILLING B12).
+func batches(records []Record) [][]Record {
+	var out [][]Record
+	var sound []Record
+	for _, r := range records {
+		if r.State == Blocked {
+			out = append(out, []Record{r})
+		} else {
+			sound = append(sound, r)
+		}
+	}
+	return append(slices.Collect(slices.Chunk(sound, batchRecords)), out...)
+}
+
+// errTrouble tells of answers that say more of the product than of a record.
+var errTrouble = errors.New("AWS did not take every record")
+
+// send makes one attempt for a batch.
+func (d *Dispatcher) send(ctx context.Context, batch []Record) error {
+	if err := d.limit.Wait(ctx); err != nil {
+		return err
+	}
+	now := d.now()
+	if batch = slices.DeleteFunc(batch, func(r Record) bool { return !now.Before(r.Deadline) }); len(batch) == 0 {
+		return nil
+	}
+	if err := d.ledger.Sending(ctx, now, batch); err != nil {
+		return err
+	}
+	for i := range batch {
+		batch[i].Ambiguous = batch[i].Ambiguous || batch[i].State == Sent
+		batch[i].State = Sent
+	}
+	outcomes, err := d.sender.Send(ctx, batch)
+	if ctx.Err() != nil && err != nil {
+		return err // cut off in the middle: what is marked as sent stays so
+	}
+	if err != nil {
+		outcomes = make([]Outcome, len(batch))
+		for i := range outcomes {
+			outcomes[i] = Outcome{Answer: NotRecorded, Error: err.Error()}
+		}
+	}
+	// A record without an outcome has the zero one: ambiguous.
+	outcomes = append(outcomes, make([]Outcome, max(len(batch)-len(outcomes), 0))...)[:len(batch)]
+	return d.settle(ctx, batch, outcomes)
+}
+
+// settle writes the outcomes, also when ctx has ended: what AWS answered is not lost.
+func (d *Dispatcher) settle(ctx context.Context, batch []Record, outcomes []Outcome) error {
+	var trouble error
+	active := d.actives(ctx)
+	for i := range outcomes {
+		switch o := &outcomes[i]; o.Answer {
+		case NotSubscribed:
+			o.Active = active(batch[i].License)
+		case Ambiguous, NotRecorded, Unavailable:
+			trouble = errTrouble
+			if o.Error != "" {
+				trouble = errors.New(o.Error)
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	rows, err := d.ledger.Settle(ctx, d.now(), batch, outcomes)
+	for i := range rows {
+		d.tell(&rows[i])
+	}
+	return errors.Join(trouble, err)
+}
+
+// actives reads licenses again, each once. One that can't be read is held to be
+// active: its record is tried again and not given up.
+func (d *Dispatcher) actives(ctx context.Context) func(policy.Key) bool {
+	known := map[policy.Key]bool{}
+	return func(license policy.Key) bool {
+		if active, found := known[license]; found {
+			return active
+		}
+		ctx, cancel := context.WithTimeout(ctx, rereadTimeout)
+		defer cancel()
+		active, err := d.reread(ctx, license)
+		if err != nil {
+			d.log.Warn("license can't be read again", "license", license, "error", err)
+		}
+		known[license] = active || err != nil
+		return known[license]
+	}
+}
+
+// tell says what a person should know of an answer.
+func (d *Dispatcher) tell(r *Row) {
+	log := d.log.With("record", r.ID, "product", r.Product, "license", r.License, "dimension", r.Dimension,
+		"hour", r.Hour, "units", r.Quantity/millionths, "error", r.Error)
+	switch r.State {
+	case Conflict:
+		log.Error("AWS has another quantity for this hour and will not bill these units; does another weir send for this seller account?")
+	case Refused:
+		log.Error("AWS refused this usage record, its license is not active; these units are not billed")
+	case Blocked:
+		log.Error("AWS does not take this usage record; it is tried again every hour until its deadline", "deadline", r.Deadline)
+	}
+}
