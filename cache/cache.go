@@ -58,6 +58,10 @@ type Cache struct {
 // single timer would do.
 const look = 200 * time.Millisecond
 
+// stepBack is the least step back of AWS time for which what lapsed is worked out
+// again: less is the play of the offset, since AWS's dates have whole seconds.
+const stepBack = 10 * time.Second
+
 // New makes a Cache that holds what the disk copy in dir says, if there is a whole
 // one, and the direct customers of the configuration. Sources are by product;
 // nothing is read for a product without one, and nothing is concluded about it.
@@ -78,6 +82,7 @@ func New(o Options, p *policy.Policy, sources map[string]Source, dir string, cou
 	for product := range sources {
 		c.asked[product] = make(chan struct{}, 1)
 	}
+	c.crew.opened = make(chan struct{})
 	c.quotas = lookupQuotas(o.Policy.Products)
 	c.reads.init()
 	c.following.init()
@@ -111,7 +116,7 @@ func (c *Cache) Close() { c.negatives.close() }
 // Snapshot is what memory holds now.
 func (c *Cache) Snapshot() *Snapshot { return c.snapshot.Load() }
 
-// Run keeps the cache true until the context ends: it sweeps every product, reads
+// Run, once in a Cache's life, keeps it true until the context ends: it sweeps every product, reads
 // again what has to be, and writes the disk copy, the last time when it ends. The
 // error is that of the last write.
 func (c *Cache) Run(ctx context.Context) error {
@@ -134,20 +139,20 @@ func (c *Cache) Run(ctx context.Context) error {
 func (c *Cache) keepTime(ctx context.Context) {
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
-	last := c.now()
+	highest := c.now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		now := c.now()
-		if now.Before(last) {
+		if now := c.now(); highest.Sub(now) > stepBack {
 			c.renewAll()
+			highest = now
 		} else {
 			c.renewLapsed(now)
+			highest = latest(highest, now)
 		}
-		last = now
 		c.followDue()
 	}
 }
@@ -156,8 +161,7 @@ func (c *Cache) keepTime(ctx context.Context) {
 func (c *Cache) publish(e *edit) {
 	before, now := c.snapshot.Load(), c.now()
 	next := e.finish(now)
-	for key := range e.fresh {
-		r, _ := next.licenses.get(string(key))
+	for key, r := range e.fresh {
 		old, ok := before.licenses.get(string(key))
 		if until := r.holding.Until; !until.IsZero() && !(ok && old.holding.Until.Equal(until)) {
 			c.expiries.push(expiry{until, key})
@@ -208,15 +212,17 @@ func (d due) passed(aws, local time.Time) bool { return !aws.Before(d.aws) || !l
 // crew owns the goroutines that work beside Run: none starts before it, and none
 // outlives it.
 type crew struct {
-	mu  sync.Mutex
-	ctx context.Context // nil: not open
-	wg  sync.WaitGroup
+	mu     sync.Mutex
+	ctx    context.Context // nil: not open
+	wg     sync.WaitGroup
+	opened chan struct{} // closed when it opens
 }
 
 func (w *crew) open(ctx context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ctx = ctx
+	close(w.opened)
 }
 
 // run starts f; false when there is no Run to work beside.

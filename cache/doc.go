@@ -5,9 +5,10 @@
 // (source.go), once for all who wait (reads.go), because of a hint (hints.go,
 // followup.go), a sweep (sweep.go) or an unknown subject (lookup.go); the rules
 // for racing reads decide what of it is believed (apply.go, absence.go); an edit
-// makes the next [Snapshot] (edit.go, snapshot.go, table.go); the disk copy keeps
-// it for the next start (disk.go, codec.go). Gate, status and metrics look at the
-// snapshot.
+// makes the next [Snapshot] (edit.go, snapshot.go, table.go, tenants.go), and so
+// does time (expiries.go); the disk copy keeps it for the next start (copy.go,
+// codec.go, disk.go). Gate (gate.go, tally.go), status.go and metrics.go look at
+// the snapshot.
 //
 // # What it guarantees
 //

@@ -20,8 +20,8 @@ type edit struct {
 	customers *tableEdit[*group]
 	tenants   *tableEdit[*tenant]
 
-	fresh  map[policy.Key]bool     // records whose holding has to be worked out
-	groups map[policy.Subject]bool // buyers whose holding has to be worked out
+	fresh  map[policy.Key]*record    // those whose holding has to be worked out
+	groups map[policy.Subject]*group // those whose holding has to be worked out
 }
 
 func (c *Cache) edit() *edit {
@@ -30,7 +30,7 @@ func (c *Cache) edit() *edit {
 		policy: c.policy, counter: c.counter, products: s.products,
 		licenses: editTable(s.licenses), accounts: editTable(s.accounts),
 		customers: editTable(s.customers), tenants: editTable(s.tenants),
-		fresh: map[policy.Key]bool{}, groups: map[policy.Subject]bool{},
+		fresh: map[policy.Key]*record{}, groups: map[policy.Subject]*group{},
 	}
 }
 
@@ -41,7 +41,7 @@ func (e *edit) put(r *record) {
 		e.leave(old.license, r.license)
 	}
 	e.licenses.set(key, r)
-	e.fresh[r.license.Key] = true
+	e.fresh[r.license.Key] = r
 	e.join(r.license)
 }
 
@@ -83,8 +83,7 @@ func (e *edit) leave(old, next *policy.License) {
 			continue
 		}
 		kept := slices.DeleteFunc(slices.Clone(g.licenses), func(l *policy.License) bool { return l.Key == old.Key })
-		e.table(who).set(who.ID, &group{licenses: kept})
-		e.groups[who] = true
+		e.setGroup(who, kept)
 	}
 }
 
@@ -104,9 +103,14 @@ func (e *edit) join(l *policy.License) {
 		} else {
 			licenses = slices.Insert(licenses, at, l)
 		}
-		e.table(who).set(who.ID, &group{licenses: licenses})
-		e.groups[who] = true
+		e.setGroup(who, licenses)
 	}
+}
+
+func (e *edit) setGroup(who policy.Subject, licenses []*policy.License) {
+	g := &group{licenses: licenses}
+	e.table(who).set(who.ID, g)
+	e.groups[who] = g
 }
 
 // renew asks for the license's holdings to be worked out again, because time or a
@@ -119,12 +123,11 @@ func (e *edit) renew(r *record) {
 // finish works out every holding that the edit touched and makes the snapshot.
 func (e *edit) finish(now time.Time) *Snapshot {
 	s := &Snapshot{products: e.products}
-	for key := range e.fresh {
-		r, _ := e.licenses.get(string(key))
+	for _, r := range e.fresh {
 		r.holding = e.policy.Hold([]*policy.License{r.license}, s.Confirmed, e.counter, now)
 	}
-	for who := range e.groups {
-		e.finishGroup(who, s, now)
+	for who, g := range e.groups {
+		e.finishGroup(who, g, s, now)
 	}
 	s.licenses, s.accounts = e.licenses.table, e.accounts.table
 	s.customers, s.tenants = e.customers.table, e.tenants.table
@@ -133,12 +136,10 @@ func (e *edit) finish(now time.Time) *Snapshot {
 
 // finishGroup works out what one buyer holds; of a single license that is the same
 // as what the license is.
-func (e *edit) finishGroup(who policy.Subject, s *Snapshot, now time.Time) {
-	t := e.table(who)
-	g, _ := t.get(who.ID)
+func (e *edit) finishGroup(who policy.Subject, g *group, s *Snapshot, now time.Time) {
 	switch len(g.licenses) {
 	case 0:
-		t.del(who.ID)
+		e.table(who).del(who.ID)
 	case 1:
 		r, _ := e.licenses.get(string(g.licenses[0].Key))
 		g.holding = r.holding

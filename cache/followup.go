@@ -35,7 +35,7 @@ const (
 	confirmation = 5 * time.Minute
 	// expiryJitter spreads the reads of licenses that expire at the same instant.
 	expiryJitter = 2 * time.Second
-	// maxFollowing bounds memory; what finds no place is asked of a sweep.
+	// maxFollowing bounds memory; what finds no place is left to a sweep.
 	maxFollowing = 10_000
 	// followingAtOnce is how many are read at once, so that many of them leave AWS's quota to hints.
 	followingAtOnce = 4
@@ -74,7 +74,9 @@ func (c *Cache) follow(f followUp, at due) {
 	case ok && f.why == whyExpiry:
 		return
 	case !ok && len(c.following.all) >= maxFollowing:
-		c.askSweep(f.product)
+		if f.why == whyHint { // what else there is, the next sweep finds again
+			c.askSweep(f.product)
+		}
 		return
 	case ok && f.license == "":
 		f.license = present.license

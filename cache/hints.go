@@ -14,6 +14,11 @@ import (
 // for a sweep and does not wait for it: a sweep is made at every start as well. A hint
 // about products without a source changes nothing.
 func (c *Cache) Hint(ctx context.Context, h Hint) (changed bool, err error) {
+	select {
+	case <-c.crew.opened: // a queue may be read a moment before Run is there
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
 	for _, product := range c.hinted(h) {
 		one, err := c.hintProduct(ctx, product, h)
 		if err != nil {

@@ -296,7 +296,8 @@ func TestDecideIsCountedByRouteReasonAndMode(t *testing.T) {
 			}
 		}
 		source.fail(errors.New("down"))
-		settle(25 * time.Hour)
+		w.moveAWS(25 * time.Hour)
+		settle(time.Second)
 		w.decide("initech", "/any")
 		if got := testutil.ToFloat64(w.gate.tallies.open.WithLabelValues("any", "stale")); got != 1 {
 			t.Errorf("fail open: got %v, want 1", got)

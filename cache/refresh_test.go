@@ -502,7 +502,8 @@ func TestStaleEntitlementsAreNotReady(t *testing.T) {
 		source.put(held(arn1, initech, "basic"))
 		w := run(t, source, t.TempDir())
 		source.fail(errors.New("down"))
-		settle(25 * time.Hour)
+		w.moveAWS(25 * time.Hour)
+		settle(time.Second)
 		if got := w.Ready(); len(got) != 1 || got[0].Reason != "entitlements_stale" {
 			t.Errorf("got %v, want entitlements_stale", got)
 		}
