@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/weirhq/weir/policy"
@@ -13,7 +14,7 @@ import (
 const (
 	// maxNodes bounds the values that one file may hold, those behind aliases once for
 	// each use, so that a few lines can't ask for years of work.
-	maxNodes = 2_000_000
+	maxNodes = 500_000
 	// maxKey bounds the length of a mapping's key, in bytes.
 	maxKey = 256
 	// maxSearches bounds how many unknown keys get a suggestion.
@@ -51,18 +52,19 @@ func (d *decoder) add(n *yaml.Node, path []string, msg, hint string) {
 func (d *decoder) note(n *yaml.Node, path []string, msg, hint string) {
 	if d.count++; d.count <= maxListed {
 		d.mistakes = append(d.mistakes, Mistake{
-			Line: max(1, n.Line), Column: max(1, n.Column), Path: shown(policy.JoinPath(path)), Msg: msg, Hint: hint,
+			Line: max(1, n.Line), Column: max(1, n.Column),
+			Path: bounded(policy.JoinPath(path)), Msg: bounded(msg), Hint: bounded(hint),
 		})
 	}
 }
 
-// shown is a path as a report shows it: on one line and not endless.
-func shown(path string) string {
-	const most = 1000
-	if len(path) > most {
-		path = strings.ToValidUTF8(path[:most], "") + "…"
+// bounded cuts what a report quotes of the file: a value can have megabytes.
+func bounded(s string) string {
+	const most = 500
+	if len(s) <= most {
+		return s
 	}
-	return oneLine(path)
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // covers tells whether what is at the path, around it or directly inside it could
@@ -252,7 +254,7 @@ func (d *decoder) list(n *yaml.Node, path []string, v reflect.Value) {
 			return
 		}
 		e := element(v.Type().Elem())
-		d.value(item, step(path, fmt.Sprintf("[%d]", i)), e)
+		d.value(item, step(path, "["+strconv.Itoa(i)+"]"), e)
 		made = reflect.Append(made, e)
 	}
 	v.Set(made)

@@ -59,7 +59,7 @@ func position(name string, line, column int, path, msg string) string {
 	if path != "" {
 		msg = path + ": " + msg
 	}
-	return fmt.Sprintf("%s:%d:%d: %s", name, line, column, oneLine(msg))
+	return fmt.Sprintf("%s:%d:%d: %s", oneLine(name), line, column, oneLine(msg))
 }
 
 // oneLine escapes what would break a line or a terminal.

@@ -106,6 +106,9 @@ func TestNotYetTellsTheLineOfTheValueOrOfItsParent(t *testing.T) {
 }
 
 func TestEveryRowOfTheTableLeadsToAKey(t *testing.T) {
+	if got := len(Pending()); got != len(pendings()) {
+		t.Errorf("%d of %d rows are pending", got, len(pendings()))
+	}
 	c := load(t, string(read(t, "testdata/example.good.yaml")))
 	for _, row := range pendings() {
 		if len(expand(valueOf(c), splitPath(row.path))) == 0 {
@@ -142,6 +145,19 @@ func TestWarningsNameWhatIsOftenNotMeant(t *testing.T) {
 				t.Errorf("warnings (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestAWarningTellsFileLineAndPath(t *testing.T) {
+	got := load(t, "plans:\n  p: {}\n").Warnings()
+	if len(got) != 1 || got[0].Text("weir.yaml") != "weir.yaml:2:6: plans.p: no product, plan or tenant has this plan" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestAConfigurationWithoutAFileHasItsFirstLine(t *testing.T) {
+	if line, column := Default().Position("listen", "grpc"); line != 1 || column != 1 {
+		t.Errorf("got %d:%d", line, column)
 	}
 }
 

@@ -76,16 +76,7 @@ func (v *validator) listeners() {
 func addressMistake(address string) (msg, hint string) {
 	const forms = "host:port, such as 127.0.0.1:9001, or unix:///run/weir/weir.sock"
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		path, ok = strings.CutPrefix(path, "//")
-		switch {
-		case !ok || !strings.HasPrefix(path, "/"):
-			return fmt.Sprintf("%q names no socket", address), "unix:///path"
-		case len(path) > maxSocketPath:
-			return fmt.Sprintf("the socket's path has %d bytes, more than %d", len(path), maxSocketPath), "a shorter path"
-		case strings.ContainsAny(path, "\x00") || strings.HasSuffix(path, "/"):
-			return fmt.Sprintf("%q names no socket", address), "unix:///path"
-		}
-		return "", ""
+		return socketMistake(path)
 	}
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -94,10 +85,21 @@ func addressMistake(address string) (msg, hint string) {
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
 		return fmt.Sprintf("%q is no port", port), "0 to 65535; 0 takes any that is free"
 	}
-	if host := strings.TrimSuffix(address, ":"+port); strings.ContainsFunc(host, func(c rune) bool {
-		return c <= ' ' || c == '/' || c > '~'
-	}) {
+	host := strings.TrimSuffix(address, ":"+port)
+	if strings.ContainsFunc(host, func(c rune) bool { return c <= ' ' || c == '/' || c > '~' }) {
 		return fmt.Sprintf("%q is no address", address), forms
+	}
+	return "", ""
+}
+
+// socketMistake does so for what follows unix: in an address.
+func socketMistake(rest string) (msg, hint string) {
+	path, ok := strings.CutPrefix(rest, "//")
+	switch {
+	case !ok, !strings.HasPrefix(path, "/"), strings.HasSuffix(path, "/"), strings.Contains(path, "\x00"):
+		return fmt.Sprintf("%q names no socket", "unix:"+rest), "unix:///path"
+	case len(path) > maxSocketPath:
+		return fmt.Sprintf("the socket's path has %d bytes, more than %d", len(path), maxSocketPath), "a shorter path"
 	}
 	return "", ""
 }

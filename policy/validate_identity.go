@@ -26,23 +26,25 @@ func extractorKeys(e Extractor) []extractorKey {
 
 func (k *checker) checkIdentity() {
 	for i, e := range k.Identity {
-		path := []string{"identity", index(i)}
-		if e.From == "" {
-			continue // reported where it was read
+		if e.From != "" { // else it could not be read
+			k.checkExtractor([]string{"identity", index(i)}, e)
 		}
-		for _, x := range extractorKeys(e) {
-			needed, value := slices.Contains(x.from, e.From), x.value
-			switch {
-			case needed && value == "":
-				k.fail(at(path, x.key), "", "from: %s needs %s", e.From, x.key)
-			case !needed && value != "":
-				k.failKey(at(path, x.key), "from: "+strings.Join(x.from, " or "), "from: %s has no %s", e.From, x.key)
-			case x.key != "name" && (len(value) > maxIdentity || !printable(value)):
-				k.fail(at(path, x.key), "1 to 256 visible ASCII characters", "%q can't be found in a request", value)
-			}
-		}
-		if e.From == "header" && e.Name != "" {
-			k.header(at(path, "name"), e.Name)
+	}
+}
+
+func (k *checker) checkExtractor(path []string, e Extractor) {
+	for _, x := range extractorKeys(e) {
+		needed := slices.Contains(x.from, e.From)
+		switch path := at(path, x.key); {
+		case needed && x.value == "":
+			k.fail(path, "", "from: %s needs %s", e.From, x.key)
+		case !needed && x.value != "":
+			k.failKey(path, "from: "+strings.Join(x.from, " or "), "from: %s has no %s", e.From, x.key)
+		case x.value == "":
+		case x.key == "name":
+			k.header(path, x.value)
+		case len(x.value) > maxIdentity || !printable(x.value):
+			k.fail(path, "1 to 256 visible ASCII characters", "%q can't be found in a request", x.value)
 		}
 	}
 }

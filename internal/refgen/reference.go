@@ -208,29 +208,37 @@ func kindOf(t reflect.Type) string {
 
 // usual writes a default as the file would have it; empty for what has keys of its own.
 func usual(v reflect.Value) string {
-	switch {
-	case v.Type() == reflect.TypeFor[time.Duration]():
+	if v.Type() == reflect.TypeFor[time.Duration]() {
 		return "`" + shortest(time.Duration(v.Int())) + "`"
-	case v.Kind() == reflect.Pointer && v.IsNil():
-		return ""
-	case v.Kind() == reflect.Pointer:
-		return usual(v.Elem())
-	case v.Kind() == reflect.Struct && v.NumField() > 0 && v.Type().Field(0).Tag.Get("oneof") != "":
-		for i := range v.NumField() {
-			if !v.Field(i).IsNil() {
-				return usual(v.Field(i))
-			}
-		}
-		return ""
-	case v.Kind() == reflect.Struct, v.Kind() == reflect.Map:
-		return ""
-	case v.Kind() == reflect.Slice:
-		return usualList(v)
-	case v.Kind() == reflect.String && v.Len() == 0:
-		return "`\"\"`"
-	default:
-		return fmt.Sprintf("`%v`", v)
 	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			return ""
+		}
+		return usual(v.Elem())
+	case reflect.Struct:
+		return usualOf(v)
+	case reflect.Map:
+		return ""
+	case reflect.Slice:
+		return usualList(v)
+	case reflect.String:
+		if v.Len() == 0 {
+			return "`\"\"`"
+		}
+	}
+	return fmt.Sprintf("`%v`", v)
+}
+
+// usualOf is the default of a union: that of the kind which is set.
+func usualOf(v reflect.Value) string {
+	for i := range v.NumField() {
+		if v.Type().Field(i).Tag.Get("oneof") != "" && !v.Field(i).IsNil() {
+			return usual(v.Field(i))
+		}
+	}
+	return ""
 }
 
 func usualList(v reflect.Value) string {
