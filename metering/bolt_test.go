@@ -1,0 +1,33 @@
+package metering_test
+
+import (
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/weirhq/weir/metering"
+	"github.com/weirhq/weir/metering/ledgertest"
+)
+
+// place is where the tests send from.
+func place() metering.Place {
+	return metering.Place{Region: "us-east-1", Agreements: map[string]string{"acme": "concurrent"}}
+}
+
+// openBolt opens a ledger that is closed with the test.
+func openBolt(t testing.TB, path string, cfg metering.Config, p metering.Place) *metering.Bolt {
+	t.Helper()
+	b, err := metering.OpenBolt(path, cfg, p, time.Now, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+func TestBoltIsALedger(t *testing.T) {
+	ledgertest.Run(t, func(t *testing.T, cfg metering.Config) metering.Ledger {
+		return openBolt(t, filepath.Join(t.TempDir(), "ledger"), cfg, place())
+	})
+}

@@ -1,0 +1,68 @@
+package ledgertest
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/weirhq/weir/metering"
+	"github.com/weirhq/weir/policy"
+)
+
+// millionths is how many of them a billed unit in a record has.
+const millionths = 1_000_000
+
+// account names what is counted together.
+type account struct {
+	license policy.Key
+	feature string
+}
+
+// Conserved is nil when every counted unit is in exactly one place (BILLING B01).
+func Conserved(ctx context.Context, l metering.Ledger) error {
+	totals, err := l.Totals(ctx, "")
+	if err != nil {
+		return err
+	}
+	billed := map[account]int64{}
+	rows, err := AllRows(ctx, l)
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		if r.State != metering.Rebooked {
+			billed[account{r.License, r.Feature}] += r.Per * (r.Quantity / millionths)
+		}
+	}
+	for _, t := range totals {
+		if sum := t.Included + t.Billable + t.Overrun + t.Unpriced; sum != t.Counted {
+			return fmt.Errorf("%s %s: %d counted, %d accounted for: %+v", t.License, t.Feature, t.Counted, sum, t)
+		}
+		in := billed[account{t.License, t.Feature}]
+		for _, c := range t.Lines {
+			if c.Units < 0 || c.Units >= c.Per {
+				return fmt.Errorf("%s %s: carry is %d of %d", t.License, t.Feature, c.Units, c.Per)
+			}
+			in += c.Units
+		}
+		if in != t.Billable {
+			return fmt.Errorf("%s %s: %d billable, %d in rows and carried", t.License, t.Feature, t.Billable, in)
+		}
+	}
+	return nil
+}
+
+// AllRows reads every row, page by page.
+func AllRows(ctx context.Context, l metering.Ledger) ([]metering.Row, error) {
+	var all []metering.Row
+	for f := (metering.Filter{Limit: 1000}); ; {
+		rows, next, err := l.Rows(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, rows...)
+		if next == "" {
+			return all, nil
+		}
+		f.After = next
+	}
+}
