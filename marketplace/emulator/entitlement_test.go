@@ -3,9 +3,7 @@ package emulator_test
 import (
 	"fmt"
 	"net/http"
-	"slices"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/marketplaceentitlementservice"
@@ -236,17 +234,11 @@ func TestAReplacedLicenseGivesWayToANewOne(t *testing.T) {
 	want(t, "kept", w.holds("acme", nil), []string{kept.LicenseArn + " seats"})
 }
 
-func TestEntitlementsAreReadFastAmongManyLicenses(t *testing.T) {
+func TestEveryEntitlementIsReadOnceAmongManyLicenses(t *testing.T) {
 	w := standing(t)
 	var arns []string
-	for i := range 2000 {
-		arns = append(arns, w.buyer("acme", fmt.Sprintf("5555%08d", i), `,"entitlements":[{"dimension":"basic","value":true}],"notify":false`).LicenseArn)
+	for i := range 500 {
+		arns = append(arns, w.buyer("acme", fmt.Sprintf("5555%08d", i), `,"entitlements":[{"dimension":"basic","value":true}],"notify":false`).LicenseArn+" basic")
 	}
-	began := time.Now()
-	got := w.holds("acme", nil)
-	t.Logf("2,000 entitlements, two a page: %v", time.Since(began))
-	want(t, "count", len(got), len(arns))
-	if !slices.IsSortedFunc(got, func(a, b string) int { return slices.Index(arns, a[:len(a)-6]) - slices.Index(arns, b[:len(b)-6]) }) {
-		t.Error("the order changed")
-	}
+	want(t, "held", w.holds("acme", nil), arns)
 }
