@@ -10,12 +10,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weirhq/weir/internal/listen"
@@ -205,6 +203,7 @@ func TestErrorsAreProblems(t *testing.T) {
 		{"POST", "/v1/explain", "{", 400, "invalid"},
 		{"POST", "/v1/explain", `{"url":"/","color":"red"}`, 400, "invalid"},
 		{"POST", "/v1/explain", strings.Repeat(" ", maxBody+1), 413, "too_large"},
+		{"GET", "/v1/status", strings.Repeat(" ", maxBody+1), 413, "too_large"},
 		{"GET", "/v1/status", "", 503, "fault"},
 		{"GET", "/v1/usage", "", 503, "fault"},
 		{"POST", "/v1/explain", `{"url":"/"}`, 503, "fault"},
@@ -245,17 +244,6 @@ func TestHeadersAreBounded(t *testing.T) {
 	}
 	if out, _ := call(t, c, "GET", base+"/livez", "", "X-A", strings.Repeat("a", 70<<10)); out.StatusCode != 431 {
 		t.Errorf("70 KiB of headers: %d, want 431", out.StatusCode)
-	}
-}
-
-func TestReadinessNamesItsReasons(t *testing.T) {
-	s := empty()
-	s.Ready = func() []Reason { return []Reason{{"no_entitlements", "Nothing was read yet."}} }
-	c, base := local(t, s)
-	out, body := call(t, c, "GET", base+"/readyz", "")
-	want := `{"ready":false,"reasons":[{"reason":"no_entitlements","detail":"Nothing was read yet."}]}`
-	if out.StatusCode != 503 || strings.TrimSpace(body) != want {
-		t.Errorf("%d %s, want 503 %s", out.StatusCode, body, want)
 	}
 }
 
@@ -323,103 +311,6 @@ func TestProfilesAreServedOnlyWhenEnabled(t *testing.T) {
 	c, base := run(t, empty(), true, listentest.Open(t, "127.0.0.1:0", listen.Access{}))
 	if out, body := call(t, c, "GET", base+"/debug/pprof/", ""); out.StatusCode != 200 || !strings.Contains(body, "goroutine") {
 		t.Errorf("%d %s", out.StatusCode, body)
-	}
-}
-
-func TestUsageShowsRowsAndPassesTheFilterOn(t *testing.T) {
-	hour := time.Date(2026, 3, 10, 11, 0, 0, 0, time.UTC)
-	l := &ledger{next: "r2", rows: []metering.Row{
-		{
-			Record: metering.Record{
-				ID: "r1", License: "direct:initech", Dimension: "calls_1k", Timestamp: hour,
-				Quantity: 3 * millionths, State: metering.Accepted, Late: true,
-			},
-			Hour: hour, Assumed: true, MeteringRecordID: "m1", Error: "",
-		},
-		{Record: metering.Record{ID: "r2", Dimension: "calls_1k", Quantity: 1_250_000, State: metering.Open}, Hour: hour.Add(time.Hour)},
-	}}
-	s := empty()
-	s.Usage = l
-	c, base := local(t, s)
-	query := url.Values{
-		"license": {"direct:initech"}, "dimension": {"calls_1k"}, "state": {"accepted"},
-		"hour": {"2026-03-10T12:00:00+01:00"}, "limit": {"2"}, "after": {"r0"},
-	}
-	out, body := call(t, c, "GET", base+"/v1/usage?"+query.Encode(), "")
-	want := `{"rows":[` +
-		`{"id":"r1","license":"direct:initech","dimension":"calls_1k","hour":"2026-03-10T11:00:00Z","state":"accepted","quantity":3,` +
-		`"timestamp":"2026-03-10T11:00:00Z","late":true,"assumed":true,"meteringRecordId":"m1","error":""},` +
-		`{"id":"r2","license":"","dimension":"calls_1k","hour":"2026-03-10T12:00:00Z","state":"open","quantity":1.25,` +
-		`"late":false,"assumed":false,"meteringRecordId":"","error":""}],"next":"r2"}`
-	if out.StatusCode != 200 || strings.TrimSpace(body) != want {
-		t.Errorf("%d\n%s\nwant\n%s", out.StatusCode, body, want)
-	}
-	filter := metering.Filter{
-		License: "direct:initech", Dimension: "calls_1k", State: metering.Accepted, Hour: hour, Limit: 2, After: "r0",
-	}
-	if got := l.asked; !cmp.Equal(got, filter) {
-		t.Errorf("filter: %s", cmp.Diff(filter, got))
-	}
-	call(t, c, "GET", base+"/v1/usage", "")
-	if got, want := l.asked, (metering.Filter{Limit: 100}); got != want {
-		t.Errorf("filter without a query: %+v", got)
-	}
-}
-
-func TestLicensesAreListedAndFoundByTheirPercentEncodedKey(t *testing.T) {
-	arn := policy.Key("arn:aws:license-manager::294406891311:license:l-1/x")
-	held := &shelf{next: "direct:a", held: []License{
-		{Key: arn, Product: "acme", Account: "111122223333", Plan: "basic", State: "active", Expires: noon, Confirmed: noon},
-		{Key: "8h6s/cust-1", Product: "acme", State: "ended"},
-		{Key: "direct:a", Plan: "enterprise", State: "active"},
-	}}
-	s := empty()
-	s.Licenses = held
-	c, base := local(t, s)
-	_, body := call(t, c, "GET", base+"/v1/licenses?limit=3&after=arn", "")
-	want := `{"licenses":[` +
-		`{"key":"` + string(arn) + `","product":"acme","account":"111122223333","plan":"basic","state":"active",` +
-		`"expires":"2026-03-10T12:00:00Z","confirmed":"2026-03-10T12:00:00Z"},` +
-		`{"key":"8h6s/cust-1","product":"acme","account":"","plan":"","state":"ended"},` +
-		`{"key":"direct:a","product":"","account":"","plan":"enterprise","state":"active"}],"next":"direct:a"}`
-	if strings.TrimSpace(body) != want {
-		t.Errorf("%s\nwant\n%s", body, want)
-	}
-	if held.after != "arn" || held.limit != 3 {
-		t.Errorf("asked for %d after %q", held.limit, held.after)
-	}
-	for _, l := range held.held {
-		out, body := call(t, c, "GET", base+"/v1/licenses/"+url.PathEscape(string(l.Key)), "")
-		var page LicensePage
-		if err := json.Unmarshal([]byte(body), &page); err != nil {
-			t.Fatal(err)
-		}
-		if out.StatusCode != 200 || !cmp.Equal(page, LicensePage{Licenses: []License{l}}) {
-			t.Errorf("%s: %d %s", l.Key, out.StatusCode, body)
-		}
-	}
-}
-
-func TestStatusHasTheShapeThatUsersRead(t *testing.T) {
-	age := 12.5
-	s := empty()
-	s.Status = func(context.Context) (Status, error) {
-		return Status{
-			Sources: map[string]SourceStatus{"acme": {Age: &age, Licenses: 3, State: "fresh"}, "other": {State: "never"}},
-			Ledger:  map[metering.State]int64{metering.Open: 2}, Clock: ClockStatus{Offset: -1},
-			Feeds:  map[string]map[string]int64{"eventbridge": {"changed": 1}},
-			Pins:   []Pin{{Tenant: "initech", License: "a", Candidates: []string{"b", "c"}}},
-			Listen: map[string]string{"admin": "127.0.0.1:9003"}, Build: Build{"1", "c", "go1"},
-		}, nil
-	}
-	c, base := local(t, s)
-	_, body := call(t, c, "GET", base+"/v1/status", "")
-	want := `{"sources":{"acme":{"age":12.5,"licenses":3,"state":"fresh"},"other":{"age":null,"licenses":0,"state":"never"}},` +
-		`"ledger":{"open":2},"clock":{"offset":-1},"feeds":{"eventbridge":{"changed":1}},` +
-		`"pins":[{"tenant":"initech","license":"a","candidates":["b","c"]}],"listen":{"admin":"127.0.0.1:9003"},` +
-		`"build":{"version":"1","commit":"c","go":"go1"}}`
-	if strings.TrimSpace(body) != want {
-		t.Errorf("%s\nwant\n%s", body, want)
 	}
 }
 

@@ -2,12 +2,9 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weirhq/weir/policy"
 )
@@ -25,44 +22,16 @@ const (
 // maxLogged is how many decisions are logged in a second; the rest are only counted.
 const maxLogged = 100
 
-// recorder puts every decision that a proxy asked for on record: in the metrics, and
-// where it is wanted in the log.
+// recorder writes the decisions that a proxy asked for into the log, where that is wanted.
 type recorder struct {
-	choice   DecisionLog
-	log      *slog.Logger
-	sample   sampler
-	made     *prometheus.CounterVec
-	failOpen *prometheus.CounterVec
-	took     prometheus.Histogram
-}
-
-func newRecorder(choice DecisionLog, log *slog.Logger, reg prometheus.Registerer) (*recorder, error) {
-	r := &recorder{
-		choice: choice, log: log,
-		made: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "weir_decisions_total", Help: "Decisions by route, reason and mode (enforce, shadow, open).",
-		}, []string{"route", "reason", "mode"}),
-		failOpen: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "weir_fail_open_total", Help: "Requests let through by a failure policy, by route and cause.",
-		}, []string{"route", "cause"}),
-		took: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "weir_decision_seconds", Help: "Time to decide a request, look-ups included.",
-			// Buckets grow by a tenth; 160 of them span from a microsecond to some seconds.
-			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160,
-			NativeHistogramMinResetDuration: time.Hour,
-		}),
-	}
-	return r, errors.Join(reg.Register(r.made), reg.Register(r.failOpen), reg.Register(r.took))
+	choice DecisionLog
+	log    *slog.Logger
+	sample sampler
 }
 
 // decided puts a decision on record. It takes no context: a caller who goes away
 // must not take the record along.
-func (r *recorder) decided(method string, d *policy.Decision, took time.Duration) {
-	r.made.WithLabelValues(d.Route, d.Reason.String(), d.Mode.String()).Inc()
-	if d.Mode == policy.Open {
-		r.failOpen.WithLabelValues(d.Route, d.Cause.String()).Inc()
-	}
-	r.took.Observe(took.Seconds())
+func (r *recorder) decided(method string, d *policy.Decision) {
 	if r.choice == LogAll || r.choice == LogDenied && !d.Allowed() {
 		r.write(method, d)
 	}

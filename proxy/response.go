@@ -137,12 +137,13 @@ func (h *headers) addQuota(d *policy.Decision, now time.Time) {
 }
 
 // headerValue makes text fit for a header: Envoy passes CR and LF on as they are, which
-// would let a value begin a header of its own. The common case copies nothing.
+// would let a value begin a header of its own. What is no UTF-8, which could not be sent
+// at all, becomes U+FFFD. The common case copies nothing.
 func headerValue(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' '
 		}
 		return r
-	}, strings.ToValidUTF8(s, "?"))
+	}, s)
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -297,7 +298,7 @@ func TestNoControlCharacterLeavesInAHeader(t *testing.T) {
 			t.Error("no header to look at")
 		}
 		for _, h := range all {
-			if strings.ContainsAny(h.GetHeader().GetValue(), "\r\n\x00") {
+			if v := h.GetHeader().GetValue(); strings.ContainsAny(v, "\r\n\x00") || !utf8.ValidString(v) {
 				t.Errorf("%s is %q", h.GetHeader().GetKey(), h.GetHeader().GetValue())
 			}
 		}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -68,11 +67,8 @@ type Server struct {
 }
 
 // New makes a server on open listeners, which Run closes.
-func New(o Options, listeners []*listen.Listener, d Decider, log *slog.Logger, reg prometheus.Registerer) (*Server, error) {
-	record, err := newRecorder(o.Decisions, log, reg)
-	if err != nil {
-		return nil, fmt.Errorf("make proxy server: %w", err)
-	}
+func New(o Options, listeners []*listen.Listener, d Decider, log *slog.Logger) *Server {
+	record := &recorder{choice: o.Decisions, log: log}
 	s := &Server{listeners: listeners, record: record, draining: make(chan struct{})}
 	checks := &authorization{
 		decider: d, record: record, log: log, now: o.Now, trustRequestID: o.TrustRequestID,
@@ -84,7 +80,7 @@ func New(o Options, listeners []*listen.Listener, d Decider, log *slog.Logger, r
 		healthv1.RegisterHealthServer(g, h)
 		s.servers = append(s.servers, g)
 	}
-	return s, nil
+	return s
 }
 
 func serverOptions(l *listen.Listener, log *slog.Logger) []grpc.ServerOption {

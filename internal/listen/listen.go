@@ -54,7 +54,7 @@ func Parse(s string) (Address, error) {
 		return Address{}, fmt.Errorf("read address %q: the port is not a number from 0 to 65535", s)
 	}
 	ip, err := netip.ParseAddr(host)
-	local := host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+	local := host == "localhost" || err == nil && ip.IsLoopback()
 	return Address{network: "tcp", text: s, local: local}, nil
 }
 
