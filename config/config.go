@@ -2,6 +2,7 @@ package config
 
 import (
 	"github.com/weirhq/weir/cache"
+	"github.com/weirhq/weir/internal/listen"
 	"github.com/weirhq/weir/marketplace"
 	"github.com/weirhq/weir/metering"
 	"github.com/weirhq/weir/policy"
@@ -56,17 +57,7 @@ type Listen struct {
 	// Public serves /register and /sns only: it may face the internet. Nothing is served when empty.
 	Public string `yaml:"public"`
 	// TLS is for grpc, http and admin.
-	TLS ServerTLS `yaml:"tls"`
-}
-
-// ServerTLS names the PEM files of a server: its certificate, and who may call.
-type ServerTLS struct {
-	// Cert is the file of the certificate chain.
-	Cert string `yaml:"cert"`
-	// Key is the file of the private key.
-	Key string `yaml:"key"`
-	// ClientCA is the file of the authorities whose client certificates are taken.
-	ClientCA string `yaml:"clientCA"`
+	TLS listen.TLS `yaml:"tls"`
 }
 
 // Registration is about buyers whom AWS Marketplace sends to /register.

@@ -1,20 +1,21 @@
 package config
 
 import (
-	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/weirhq/weir/internal/listen"
 	"github.com/weirhq/weir/policy"
 	"go.yaml.in/yaml/v3"
 )
 
-// maxSocketPath is the length that Envoy takes of a Unix socket's path, in bytes.
-const maxSocketPath = 107
+const (
+	listenForms = "host:port, such as 127.0.0.1:9001, or unix:///run/weir/weir.sock"
+	hubForm     = "host:port, such as hub.internal:9443"
+)
 
 // validate finds what the types can't exclude, in every part. Paths begin at Config.
 func (c *Config) validate() []*policy.FieldError {
@@ -58,8 +59,8 @@ func (v *validator) listeners() {
 		if l.address == "" {
 			continue
 		}
-		if msg, hint := addressMistake(l.address); msg != "" {
-			v.fail(hint, msg, "listen", l.key)
+		if _, err := listen.Parse(l.address); err != nil {
+			v.fail(listenForms, err.Error(), "listen", l.key)
 			continue
 		}
 		if other := taken[l.address]; other != "" && !strings.HasSuffix(l.address, ":0") {
@@ -70,51 +71,6 @@ func (v *validator) listeners() {
 	if v.Listen.GRPC == "" && v.Listen.HTTP == "" {
 		v.fail("an address for grpc or http", "weir listens nowhere for requests to decide", "listen")
 	}
-}
-
-// addressMistake says what is wrong with a listen address, and the cure.
-func addressMistake(address string) (msg, hint string) {
-	const forms = "host:port, such as 127.0.0.1:9001, or unix:///run/weir/weir.sock"
-	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		return socketMistake(path)
-	}
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return fmt.Sprintf("%q is no address", address), forms
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
-		return fmt.Sprintf("%q is no port", port), "0 to 65535; 0 takes any that is free"
-	}
-	host := strings.TrimSuffix(address, ":"+port)
-	if strings.ContainsFunc(host, func(c rune) bool { return c <= ' ' || c == '/' || c > '~' }) {
-		return fmt.Sprintf("%q is no address", address), forms
-	}
-	return "", ""
-}
-
-// socketMistake does so for what follows unix: in an address.
-func socketMistake(rest string) (msg, hint string) {
-	path, ok := strings.CutPrefix(rest, "//")
-	switch {
-	case !ok, !strings.HasPrefix(path, "/"), strings.HasSuffix(path, "/"), strings.Contains(path, "\x00"):
-		return fmt.Sprintf("%q names no socket", "unix:"+rest), "unix:///path"
-	case len(path) > maxSocketPath:
-		return fmt.Sprintf("the socket's path has %d bytes, more than %d", len(path), maxSocketPath), "a shorter path"
-	}
-	return "", ""
-}
-
-// Loopback tells whether only this machine can reach a listen address.
-func Loopback(address string) bool {
-	if strings.HasPrefix(address, "unix:") {
-		return true
-	}
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return false
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")
 }
 
 func (v *validator) serverTLS() {
@@ -154,14 +110,20 @@ func (v *validator) hub() {
 	switch address := v.Hub.Address; {
 	case address == "" && v.Role == RoleGate:
 		v.fail("the hub's host:port", "required for role gate", "hub", "address")
-	case address != "":
-		if host, port, err := net.SplitHostPort(address); err != nil || host == "" || port == "" || port == "0" {
-			v.fail("host:port, such as hub.internal:9443", strconv.Quote(address)+" is no address", "hub", "address")
-		} else if msg, _ := addressMistake(address); msg != "" {
-			v.fail("host:port, such as hub.internal:9443", msg, "hub", "address")
-		}
+	case address != "" && !hostAndPort(address):
+		v.fail(hubForm, strconv.Quote(address)+" is no address", "hub", "address")
 	}
 	v.pair(v.Hub.TLS.Cert, v.Hub.TLS.Key, "hub", "tls")
+}
+
+// hostAndPort tells whether an address can be connected to.
+func hostAndPort(address string) bool {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || host == "" {
+		return false
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && n > 0
 }
 
 // perZero finds `per: 0`, which once read can't be told from a key left out.

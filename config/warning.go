@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weirhq/weir/internal/listen"
 	"github.com/weirhq/weir/policy"
 )
 
@@ -43,7 +44,8 @@ func (c *Config) Warnings() []Warning {
 func (c *Config) Unproven() []string {
 	var keys []string
 	for _, l := range c.Listen.each() {
-		if l.proven && l.address != "" && !Loopback(l.address) && c.Listen.TLS.ClientCA == "" {
+		address, err := listen.Parse(l.address)
+		if err == nil && l.proven && !address.Local() && c.Listen.TLS.ClientCA == "" {
 			keys = append(keys, l.key)
 		}
 	}
