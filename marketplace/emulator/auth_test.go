@@ -33,17 +33,20 @@ func TestSignaturesAreVerifiedInEveryProtocol(t *testing.T) {
 	want(t, "right", w.everyProtocol(), map[string]string{"json": "InvalidTokenException", "cbor": "InvalidParameterException", "sqs": "", "query": ""})
 	w.sign("AKIDSELLER", "wrong", "")
 	want(t, "wrong secret", w.everyProtocol(), map[string]string{
-		"json": "InvalidSignatureException", "cbor": "InvalidSignatureException", "sqs": "InvalidSignatureException", "query": "SignatureDoesNotMatch"})
+		"json": "InvalidSignatureException", "cbor": "InvalidSignatureException", "sqs": "InvalidSignatureException", "query": "SignatureDoesNotMatch",
+	})
 	w.sign("AKIDOTHER", "s3cr3t", "")
 	want(t, "unknown key", w.everyProtocol(), map[string]string{
-		"json": "UnrecognizedClientException", "cbor": "UnrecognizedClientException", "sqs": "UnrecognizedClientException", "query": "InvalidClientTokenId"})
+		"json": "UnrecognizedClientException", "cbor": "UnrecognizedClientException", "sqs": "UnrecognizedClientException", "query": "InvalidClientTokenId",
+	})
 }
 
 func TestARoleSessionSignsLikeItsOwner(t *testing.T) {
 	w := newWorld(t, emulator.Config{Credentials: "AKIDSELLER:s3cr3t"})
 	w.sign("AKIDSELLER", "s3cr3t", "")
 	role, err := w.tokens.AssumeRole(t.Context(), &sts.AssumeRoleInput{
-		RoleArn: aws.String("arn:aws:iam::294406891311:role/weir"), RoleSessionName: aws.String("test"), DurationSeconds: aws.Int32(900)})
+		RoleArn: aws.String("arn:aws:iam::294406891311:role/weir"), RoleSessionName: aws.String("test"), DurationSeconds: aws.Int32(900),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -158,18 +158,27 @@ func (f *fault) check() error {
 		return invalid("leave it out", "id is given by the emulator")
 	case !consists(f.Operation, "") || len(f.Operation) > 64:
 		return invalid("use AWS's name of an operation, such as BatchMeterUsage", "operation is %q", clip(f.Operation))
-	case (f.Kind == faultError) != (f.Code != "") || !consists(f.Code, ".") || len(f.Code) > 100:
-		return invalid("give code, the name of AWS's error, with kind error and only there", "code is %q", clip(f.Code))
 	case f.Count != nil && *f.Count < 1 && *f.Count != -1:
 		return invalid("use 1 or more, or -1 for no end", "count is %d", *f.Count)
-	case len(f.Indexes) > 0 && f.Kind != faultUnprocessed && f.Kind != faultAmbiguous:
+	case (f.Kind == faultError) != (f.Code != "") || !consists(f.Code, ".") || len(f.Code) > 100:
+		return invalid("give code, the name of AWS's error, with kind error and only there", "code is %q", clip(f.Code))
+	}
+	return f.checkDetails()
+}
+
+// checkDetails is nil when what only some kinds have is given to one of them.
+func (f *fault) checkDetails() error {
+	byRecord := f.Kind == faultUnprocessed || f.Kind == faultAmbiguous
+	delay := time.Duration(f.Delay)
+	switch {
+	case len(f.Indexes) > 0 && !byRecord:
 		return invalid("use kind unprocessed or ambiguous", "indexes do nothing for kind %s", f.Kind)
 	case slices.ContainsFunc(f.Indexes, func(i int) bool { return i < 0 || i >= maxUsageRecords }):
 		return invalid("use positions of records, 0 to 24", "indexes are %v", f.Indexes)
-	case f.Delay != 0 && f.Kind != faultSlow:
+	case delay != 0 && f.Kind != faultSlow:
 		return invalid("use kind slow", "delay does nothing for kind %s", f.Kind)
-	case f.Delay < 0 || time.Duration(f.Delay) > longestDelay:
-		return invalid("give a duration from 0s to 1h", "delay is %v", time.Duration(f.Delay))
+	case delay < 0 || delay > longestDelay:
+		return invalid("give a duration from 0s to 1h", "delay is %v", delay)
 	}
 	return nil
 }

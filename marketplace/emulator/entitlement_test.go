@@ -138,8 +138,10 @@ func TestPagesAreTwentyFiveAtMostAndStayInOrderWhileLicensesCome(t *testing.T) {
 		}
 	}
 	want(t, "licenses", got, arns)
-	_, err := w.page(&marketplaceentitlementservice.GetEntitlementsInput{ProductCode: aws.String("acme"), NextToken: token,
-		Filter: filter{"DIMENSION": {"basic"}}})
+	_, err := w.page(&marketplaceentitlementservice.GetEntitlementsInput{
+		ProductCode: aws.String("acme"), NextToken: token,
+		Filter: filter{"DIMENSION": {"basic"}},
+	})
 	want(t, "first page of another query", code(err), "")
 }
 
@@ -150,8 +152,10 @@ func TestATokenIsGoodForItsOwnQueryOnly(t *testing.T) {
 	if err != nil || out.NextToken == nil {
 		t.Fatalf("first page: %v, token %v", err, out.NextToken)
 	}
-	_, err = w.page(&marketplaceentitlementservice.GetEntitlementsInput{ProductCode: aws.String("acme"), NextToken: out.NextToken,
-		Filter: filter{"DIMENSION": {"basic"}}})
+	_, err = w.page(&marketplaceentitlementservice.GetEntitlementsInput{
+		ProductCode: aws.String("acme"), NextToken: out.NextToken,
+		Filter: filter{"DIMENSION": {"basic"}},
+	})
 	want(t, "token of another query", code(err), "InvalidParameterException")
 }
 

@@ -68,14 +68,6 @@ func (l *license) key() string {
 	return l.product.Code + "/" + l.customer
 }
 
-// buyer is how the product's integration names the customer.
-func (l *license) buyer() string {
-	if l.arn != "" {
-		return l.account
-	}
-	return l.customer
-}
-
 func (l *license) alive() bool { return l.ended.IsZero() }
 
 // provisioned is true while GetEntitlements shows the license.

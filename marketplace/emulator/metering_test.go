@@ -124,12 +124,14 @@ func TestTimestampsAreHeldToTheWindowAndTheMonth(t *testing.T) {
 	}
 }
 
-func TestOneBadRecordRefusesTheWholeBatch(t *testing.T) {
-	eleven := at(t, "2026-11-15T11:00:00Z")
-	for _, test := range []struct {
-		name, code string
-		spoil      func(w *world, good license) types.UsageRecord
-	}{
+// spoiled is a record that AWS does not take, and the error by which it refuses the whole batch.
+type spoiled struct {
+	name, code string
+	spoil      func(w *world, good license) types.UsageRecord
+}
+
+func spoiledRecords(eleven time.Time) []spoiled {
+	return []spoiled{
 		{"unknown license", "InvalidLicenseException", func(_ *world, l license) types.UsageRecord {
 			r := usage(l, "calls", eleven, 1)
 			r.LicenseArn = aws.String("arn:aws:license-manager::294406891311:license:l-none")
@@ -153,7 +155,7 @@ func TestOneBadRecordRefusesTheWholeBatch(t *testing.T) {
 			l := w.buyer("acme", buyerAccount, "")
 			w.must(http.MethodPost, l.on("cancel"), "", nil)
 			w.advance("10m")
-			return usage(l, "calls", at(t, "2026-11-15T12:05:00Z"), 1)
+			return usage(l, "calls", at(w.t, "2026-11-15T12:05:00Z"), 1)
 		}},
 		{"dimension that is not metered", "InvalidUsageDimensionException", func(_ *world, l license) types.UsageRecord {
 			return usage(l, "basic", eleven, 1)
@@ -199,7 +201,12 @@ func TestOneBadRecordRefusesTheWholeBatch(t *testing.T) {
 			r.UsageAllocations = []types.UsageAllocation{allocation(1, "a", "~")}
 			return r
 		}},
-	} {
+	}
+}
+
+func TestOneBadRecordRefusesTheWholeBatch(t *testing.T) {
+	eleven := at(t, "2026-11-15T11:00:00Z")
+	for _, test := range spoiledRecords(eleven) {
 		t.Run(test.name, func(t *testing.T) {
 			w := standing(t)
 			good := w.buyer("acme", buyerAccount, "")

@@ -2,6 +2,7 @@ package emulator
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -71,7 +72,7 @@ func (e *Emulator) replay(item *yaml.Node) error {
 		return fmt.Errorf("%s: %w", clip(name), err)
 	}
 	path = strings.TrimPrefix(strings.TrimSpace(path), controlPrefix)
-	r, err := http.NewRequest(method, controlPrefix+strings.TrimPrefix(path, "/"), bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(context.Background(), method, controlPrefix+strings.TrimPrefix(path, "/"), bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("%s: %w", clip(name), err)
 	}

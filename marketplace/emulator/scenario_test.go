@@ -29,7 +29,8 @@ func TestAScenarioMakesItsCallsInOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(t, "held", w.holds("acme", nil), []string{
-		"arn:aws:license-manager::294406891311:license:l-1 seats", "arn:aws:license-manager::294406891311:license:l-1 share"})
+		"arn:aws:license-manager::294406891311:license:l-1 seats", "arn:aws:license-manager::294406891311:license:l-1 share",
+	})
 	url := w.queue("weir", nil)
 	want(t, "events", kinds(w.events(url)), []string{"Created NEW", "License Updated", "Advisory Issued"})
 	status, _ := w.control(http.MethodPost, "licenses/l-1/resume", "")

@@ -151,7 +151,8 @@ func TestBatchesSucceedAndFailEntryByEntry(t *testing.T) {
 		{Id: aws.String("a"), MessageBody: aws.String("one")},
 		{Id: aws.String("b"), MessageBody: aws.String("bad \x01")},
 		{Id: aws.String("c"), MessageBody: aws.String("three"), MessageAttributes: map[string]types.MessageAttributeValue{
-			"kind": {DataType: aws.String("String"), StringValue: aws.String("x")}}},
+			"kind": {DataType: aws.String("String"), StringValue: aws.String("x")},
+		}},
 	}})
 	if err != nil {
 		t.Fatal(err)
