@@ -289,3 +289,10 @@ tenants: {t: {account: 111122223333}}
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestAHintStaysOnItsLineToo(t *testing.T) {
+	_, err := Load("weir.yaml", []byte(`{plans: {"ba\nsic": {}}, tenants: {t: {plan: basic}}}`))
+	if err == nil || !strings.Contains(err.Error(), "no plan \"basic\"\nhint: ba\\nsic\n2 mistakes") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -26,23 +25,25 @@ import (
 // App is the application. The zero App is ready to use.
 type App struct {
 	mu     sync.Mutex
-	served map[string]int64
-	calls  map[string]int64
+	served map[use]int64
 }
 
-// Served is how many units each license was served since the start, by the
-// license that weir named: one a request, or what the header x-rows says.
-func (a *App) Served() map[string]int64 {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return maps.Clone(a.served)
-}
+// use is who used what: the license that weir named, and the path.
+type use struct{ license, path string }
 
-// Calls is how many requests reached the application, by path.
-func (a *App) Calls() map[string]int64 {
+// Served is how many units each license was served since the start on the paths
+// that match: one a request, or what the header x-rows says. The empty license is
+// everybody for whom weir named none.
+func (a *App) Served(match func(path string) bool) map[string]int64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return maps.Clone(a.calls)
+	sums := map[string]int64{}
+	for u, n := range a.served {
+		if match(u.path) {
+			sums[u.license] += n
+		}
+	}
+	return sums
 }
 
 func (a *App) count(path, license, rows string) {
@@ -53,12 +54,9 @@ func (a *App) count(path, license, rows string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.served == nil {
-		a.served, a.calls = map[string]int64{}, map[string]int64{}
+		a.served = map[use]int64{}
 	}
-	a.calls[path]++
-	if license != "" {
-		a.served[license] += units
-	}
+	a.served[use{license, path}] += units
 }
 
 // answer is what the application says: what weir told it.

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/weirhq/weir/config"
+)
+
+const (
+	// adminTimeout bounds one call of a running weir.
+	adminTimeout = 30 * time.Second
+	// maxAdminAnswer bounds what is read of an answer, in bytes: a page of the ledger is far smaller.
+	maxAdminAnswer = 16 << 20
+)
+
+// errNotRunning tells that nothing listens at a weir's admin address.
+var errNotRunning = errors.New("no weir is running there")
+
+// admin calls the admin API of a running weir.
+type admin struct {
+	base   string
+	token  string
+	client http.Client
+}
+
+// newAdmin is the weir at a URL, or else the one that the configuration describes.
+func newAdmin(given string, cfg *config.Config, token string) *admin {
+	a := &admin{base: strings.TrimSuffix(given, "/"), token: token}
+	a.client.Timeout = adminTimeout
+	if given != "" {
+		return a
+	}
+	if path, ok := strings.CutPrefix(cfg.Listen.Admin, "unix://"); ok {
+		a.base = "http://weir"
+		a.client.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		}}
+		return a
+	}
+	a.base = "http://" + cfg.Listen.Admin
+	if cfg.Listen.TLS.Cert != "" {
+		a.base = "https://" + cfg.Listen.Admin
+	}
+	return a
+}
+
+// call makes a request and reads the JSON answer into out.
+func (a *admin) call(ctx context.Context, method, path string, query url.Values, body, out any) error {
+	var sent io.Reader = http.NoBody
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("ask weir: %w", err)
+		}
+		sent = bytes.NewReader(b)
+	}
+	address := a.base + path
+	if len(query) > 0 {
+		address += "?" + query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, address, sent)
+	if err != nil {
+		return fmt.Errorf("ask weir: %w", err)
+	}
+	req.Header.Set("content-type", "application/json")
+	if a.token != "" {
+		req.Header.Set("authorization", "Bearer "+a.token)
+	}
+	resp, err := a.client.Do(req)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("ask weir at %s: %w", a.base, errNotRunning)
+	case err != nil:
+		return fmt.Errorf("ask weir: %w", err)
+	}
+	defer resp.Body.Close()
+	said, err := io.ReadAll(io.LimitReader(resp.Body, maxAdminAnswer))
+	if err != nil {
+		return fmt.Errorf("ask weir: read answer: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return adminError(resp, said)
+	}
+	if err := json.Unmarshal(said, out); err != nil {
+		return fmt.Errorf("ask weir: read answer: %w", err)
+	}
+	return nil
+}
+
+// adminError is what a running weir refused.
+func adminError(resp *http.Response, said []byte) error {
+	var problem struct {
+		Detail string `json:"detail"`
+	}
+	if json.Unmarshal(said, &problem) != nil || problem.Detail == "" {
+		problem.Detail = resp.Status
+	}
+	err := fmt.Errorf("ask weir: %s", problem.Detail)
+	if resp.StatusCode == http.StatusUnauthorized {
+		return withHint(err, "set WEIR_TOKEN to the token that weir was started with")
+	}
+	return err
+}

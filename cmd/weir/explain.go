@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/weirhq/weir/api"
+	"github.com/weirhq/weir/config"
+)
+
+// explain is `weir explain`: the decision on a request and each step to it, from a
+// running weir, or from the state on disk where none runs.
+func explain(ctx context.Context, c *console, fs *flag.FlagSet, args []string) error {
+	file := fs.String("config", defaultConfig, "the configuration `FILE`")
+	at := fs.String("admin", "", "`URL` of a running weir's admin address; else that of the configuration, else the state on disk")
+	asJSON := fs.Bool("json", false, "print JSON, as POST /v1/check answers")
+	var q api.Question
+	fs.StringVar(&q.Subject.Tenant, "tenant", "", "who asks: the seller's `ID` of a customer")
+	fs.StringVar(&q.Subject.Account, "account", "", "who asks: an AWS account `ID`")
+	fs.StringVar(&q.Subject.License, "license", "", "who asks: a license `KEY`")
+	fs.StringVar(&q.Subject.Customer, "customer", "", "who asks: a legacy customer `ID`")
+	fs.Func("at", "decide as at this `TIME` (RFC 3339)", func(s string) (err error) {
+		q.At, err = time.Parse(time.RFC3339, s)
+		return err
+	})
+	fs.Func("H", "a request `HEADER`, as in 'x-tenant-id: initech'; may be repeated", func(s string) error {
+		return addHeader(&q, s)
+	})
+	rest, err := parse(fs, args, 2)
+	if err != nil {
+		return err
+	}
+	q.Method, q.URL = strings.ToUpper(rest[0]), rest[1]
+	cfg, err := loadConfig(*file)
+	if err != nil && *at == "" {
+		return err
+	}
+	answer, err := ask(ctx, c, *at, cfg, q)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		return json.NewEncoder(c.out).Encode(answer)
+	}
+	return showAnswer(c.out, answer)
+}
+
+// addHeader adds a header as people write it.
+func addHeader(q *api.Question, text string) error {
+	name, value, ok := strings.Cut(text, ":")
+	if !ok || strings.TrimSpace(name) == "" {
+		return errors.New("want 'name: value'")
+	}
+	if q.Headers == nil {
+		q.Headers = map[string]api.Values{}
+	}
+	name = strings.ToLower(strings.TrimSpace(name))
+	q.Headers[name] = append(q.Headers[name], strings.TrimSpace(value))
+	return nil
+}
+
+// ask asks the running weir, and decides from the state on disk where there is none
+// and none was named.
+func ask(ctx context.Context, c *console, at string, cfg *config.Config, q api.Question) (api.Answer, error) {
+	var answer api.Answer
+	err := newAdmin(at, cfg, c.getenv("WEIR_TOKEN")).call(ctx, http.MethodPost, "/v1/explain", nil, q, &answer)
+	if !errors.Is(err, errNotRunning) || at != "" {
+		return answer, err
+	}
+	request, err := q.Request()
+	if err != nil {
+		return answer, err
+	}
+	s, err := openStored(cfg, newLog(c.err, slog.LevelWarn))
+	if err != nil {
+		return answer, err
+	}
+	d := s.gate.Explain(ctx, request, q.At)
+	request.Steps.Lines = append([]string{"no weir is running: this is what the state on disk says"}, request.Steps.Lines...)
+	return api.NewAnswer(&d, request.Steps), s.close()
+}
+
+// showAnswer prints the decision and the steps to it.
+func showAnswer(w io.Writer, a api.Answer) error {
+	verdict := fmt.Sprintf("denied: %d %s", a.Status, a.Reason)
+	if a.Allowed {
+		verdict = fmt.Sprintf("allowed: %s", a.Reason)
+	}
+	if a.Mode != "enforce" {
+		verdict += ", mode " + a.Mode
+	}
+	if _, err := fmt.Fprintln(w, verdict); err != nil {
+		return err
+	}
+	for _, step := range a.Steps {
+		if _, err := fmt.Fprintln(w, "  "+step); err != nil {
+			return err
+		}
+	}
+	return nil
+}

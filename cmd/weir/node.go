@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/weirhq/weir/api"
+	"github.com/weirhq/weir/cache"
+	"github.com/weirhq/weir/config"
+	"github.com/weirhq/weir/internal/listen"
+	"github.com/weirhq/weir/marketplace"
+	"github.com/weirhq/weir/metering"
+	"github.com/weirhq/weir/policy"
+	"github.com/weirhq/weir/proxy"
+)
+
+const (
+	// settleTimeout bounds how long the start waits to learn AWS's time.
+	settleTimeout = 5 * time.Second
+	// endpointBackoff bounds every pause between attempts where aws.endpoint is set: what is
+	// there is on this machine, and people wait for it.
+	endpointBackoff = 2 * time.Second
+	// awsBackoff bounds them at AWS.
+	awsBackoff = 30 * time.Second
+)
+
+// node is a weir of role all: everything wired together.
+type node struct {
+	cfg      *config.Config
+	log      *slog.Logger
+	reg      *prometheus.Registry
+	doors    doors
+	aws      *marketplace.Connection
+	ledger   *metering.Bolt
+	meter    *metering.Meter
+	sender   *metering.Dispatcher
+	cache    *cache.Cache
+	gate     *cache.Gate
+	queues   []*marketplace.Queue
+	proxy    *proxy.Server
+	admin    *api.Admin
+	draining atomic.Bool
+}
+
+// newNode wires a node. It owns the state from here on; run ends it.
+func newNode(ctx context.Context, cfg *config.Config, d doors, log *slog.Logger) (*node, error) {
+	n := &node{cfg: cfg, log: log, doors: d, reg: prometheus.NewRegistry()}
+	n.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
+	if err := n.wire(ctx); err != nil {
+		return nil, errors.Join(err, n.close())
+	}
+	return n, nil
+}
+
+func (n *node) wire(ctx context.Context) error {
+	p, err := policy.Compile(n.cfg.Policy)
+	if err != nil {
+		return fmt.Errorf("compile configuration: %w", err)
+	}
+	if n.aws, err = marketplace.Connect(ctx, n.cfg.AWS, n.log, n.reg); err != nil {
+		return err
+	}
+	n.settle(ctx)
+	if err := n.openLedger(ctx, p); err != nil {
+		return err
+	}
+	if err := n.openCache(p); err != nil {
+		return err
+	}
+	n.sender = metering.NewDispatcher(n.backoff(), n.ledger, n.aws.Usage(n.cfg.Policy.Products), n.reread, n.aws.Clock.Now, n.log)
+	for _, url := range n.cfg.Updates.Queues {
+		n.queues = append(n.queues, n.aws.Queue(url, n.cfg.Policy.Products, filepath.Join(n.cfg.State, "poison"), n.cache.Hint))
+	}
+	n.proxy = proxy.New(proxy.Options{
+		Decisions:      proxy.DecisionLog(n.cfg.Log.Decisions),
+		TrustRequestID: n.cfg.Metering.TrustRequestID,
+		Ready:          func() bool { return len(n.ready()) == 0 },
+		Now:            n.aws.Clock.Now,
+	}, []*listen.Listener{n.doors.grpc}, n.gate, n.log)
+	n.admin = api.NewAdmin([]*listen.Listener{n.doors.admin}, n.sources(), n.cfg.Debug.PProf, n.log)
+	return nil
+}
+
+// settle learns AWS's time before it matters. Without an answer weir starts all the
+// same, on the local clock.
+func (n *node) settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	if err := n.aws.Clock.Settle(ctx); err != nil {
+		n.log.Warn("AWS's time not known, going by the local clock", "error", err)
+	}
+}
+
+// backoff is the longest pause between attempts.
+func (n *node) backoff() time.Duration {
+	if n.cfg.AWS.Endpoint != "" {
+		return endpointBackoff
+	}
+	return awsBackoff
+}
+
+func (n *node) openLedger(ctx context.Context, p *policy.Policy) error {
+	var err error
+	if n.ledger, err = openLedger(n.cfg, n.aws.Clock.Now, n.log, n.reg); err != nil {
+		return err
+	}
+	n.meter, err = metering.NewMeter(ctx, n.cfg.Metering, n.ledger, p.Features(), n.aws.Clock.Now, n.log, n.reg)
+	return err
+}
+
+func (n *node) openCache(p *policy.Policy) error {
+	sources := map[string]cache.Source{}
+	for name, product := range n.cfg.Policy.Products {
+		sources[name] = n.aws.Entitlements(name, product)
+	}
+	o := cache.Options{Updates: n.cfg.Updates, Policy: n.cfg.Policy, BackOff: n.backoff()}
+	var err error
+	if n.cache, err = cache.New(o, p, sources, n.cfg.State, n.meter.Counter, n.aws.Clock.Now, n.log, n.reg); err != nil {
+		return err
+	}
+	n.gate, err = cache.NewGate(n.cache, n.cfg.Policy.Routes, n.reg)
+	return err
+}
+
+// openLedger opens the ledger in the state directory.
+func openLedger(cfg *config.Config, now func() time.Time, log *slog.Logger, reg prometheus.Registerer) (*metering.Bolt, error) {
+	if err := makeState(cfg.State); err != nil {
+		return nil, err
+	}
+	place := metering.Place{Region: cfg.AWS.Region, Agreements: map[string]string{}}
+	for name, product := range cfg.Policy.Products {
+		place.Agreements[name] = product.Agreements
+	}
+	ledger, err := metering.OpenBolt(filepath.Join(cfg.State, "ledger.db"), cfg.Metering, place, now, log, reg)
+	if errors.Is(err, metering.ErrInUse) {
+		return nil, withHint(err, "end the other weir first: for one seller account exactly one sends")
+	}
+	return ledger, err
+}
+
+// reread reads a license again, of which AWS says that it is not subscribed.
+func (n *node) reread(ctx context.Context, key policy.Key) (active bool, err error) {
+	if _, err := n.cache.Hint(ctx, cache.Hint{License: key}); err != nil {
+		return false, err
+	}
+	l, ok := n.cache.License(key)
+	return ok && l.State >= policy.StateGrace, nil
+}
+
+// run serves until the context ends: then unready, checks under way are answered, and
+// everything counted is committed. Nothing is frozen early.
+func (n *node) run(ctx context.Context) error {
+	front := []runner{n.proxy.Run}
+	updates := []runner{n.sender.Run}
+	for _, q := range n.queues {
+		updates = append(updates, q.Run)
+	}
+	unready := func(ctx context.Context) error {
+		<-ctx.Done()
+		n.draining.Store(true)
+		return nil
+	}
+	err := runLayers(ctx,
+		[]runner{unready},
+		front,
+		updates,
+		[]runner{n.meter.Run},
+		[]runner{n.cache.Run, n.admin.Run, n.aws.Clock.Run},
+	)
+	n.log.Info("ended")
+	return errors.Join(err, n.close())
+}
+
+// close closes what was opened.
+func (n *node) close() error {
+	if n.cache != nil {
+		n.cache.Close()
+	}
+	if n.ledger != nil {
+		return n.ledger.Close()
+	}
+	return nil
+}
+
+// buildInfo is the metric that says which weir this is.
+func buildInfo() prometheus.Collector {
+	b := thisBuild()
+	gauge := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "weir_build_info", Help: "Always 1; the labels say which weir this is.",
+		ConstLabels: prometheus.Labels{"version": b.Version, "commit": b.Commit, "go": b.Go},
+	})
+	gauge.Set(1)
+	return gauge
+}

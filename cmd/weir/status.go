@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weirhq/weir/api"
+	"github.com/weirhq/weir/cache"
+	"github.com/weirhq/weir/policy"
+)
+
+// sources are where the admin API's answers come from.
+func (n *node) sources() api.Sources {
+	return api.Sources{
+		Metrics: n.reg, Ready: n.ready, Status: n.status,
+		Usage: n.ledger, Licenses: held{n.cache}, Explainer: n.gate,
+	}
+}
+
+// ready lists why requests should go elsewhere.
+func (n *node) ready() []api.Reason {
+	var reasons []api.Reason
+	for _, r := range n.cache.Ready() {
+		reasons = append(reasons, api.Reason{Reason: r.Reason, Detail: r.Detail})
+	}
+	if err := n.meter.Writable(); err != nil {
+		reasons = append(reasons, api.Reason{Reason: "ledger", Detail: err.Error()})
+	}
+	if err := n.meter.Place(); err != nil {
+		reasons = append(reasons, api.Reason{Reason: "place", Detail: err.Error()})
+	}
+	if n.draining.Load() {
+		reasons = append(reasons, api.Reason{Reason: "draining", Detail: "weir is ending"})
+	}
+	return reasons
+}
+
+// status tells how the node stands.
+func (n *node) status(ctx context.Context) (api.Status, error) {
+	states, err := n.ledger.States(ctx)
+	if err != nil {
+		return api.Status{}, err
+	}
+	b := thisBuild()
+	s := api.Status{
+		Sources: map[string]api.SourceStatus{},
+		Ledger:  states,
+		Clock:   api.ClockStatus{Offset: n.aws.Clock.Offset().Seconds()},
+		Feeds:   feeds(n.reg),
+		Listen:  map[string]string{"grpc": n.doors.grpc.String(), "admin": n.doors.admin.String()},
+		Build:   api.Build{Version: b.Version, Commit: b.Commit, Go: b.Go},
+	}
+	for name, source := range n.cache.Status() {
+		shown := api.SourceStatus{Licenses: source.Licenses, State: string(source.State)}
+		if age := source.Age.Seconds(); source.State != cache.SourceNever {
+			shown.Age = &age
+		}
+		s.Sources[name] = shown
+	}
+	return s, nil
+}
+
+// feeds are the counts of weir_updates_total, by feed and kind.
+func feeds(metrics prometheus.Gatherer) map[string]map[string]int64 {
+	counts := map[string]map[string]int64{}
+	families, err := metrics.Gather()
+	if err != nil {
+		return counts // /metrics says what is wrong
+	}
+	for _, family := range families {
+		if family.GetName() != "weir_updates_total" {
+			continue
+		}
+		for _, metric := range family.GetMetric() {
+			labels := map[string]string{}
+			for _, l := range metric.GetLabel() {
+				labels[l.GetName()] = l.GetValue()
+			}
+			if counts[labels["feed"]] == nil {
+				counts[labels["feed"]] = map[string]int64{}
+			}
+			counts[labels["feed"]][labels["kind"]] = int64(metric.GetCounter().GetValue())
+		}
+	}
+	return counts
+}
+
+// held shows the licenses in memory to operators.
+type held struct{ *cache.Cache }
+
+var _ api.LicenseSource = held{}
+
+// Licenses is a page of them, in the order of their keys.
+func (h held) Licenses(after policy.Key, limit int) (page []api.License, next policy.Key) {
+	found, more := h.Cache.Licenses(after, limit)
+	for _, l := range found {
+		page = append(page, shown(l))
+	}
+	if more {
+		next = page[len(page)-1].Key
+	}
+	return page, next
+}
+
+// License is one of them.
+func (h held) License(key policy.Key) (api.License, bool) {
+	l, ok := h.Cache.License(key)
+	if !ok {
+		return api.License{}, false
+	}
+	return shown(l), true
+}
+
+func shown(l cache.LicenseStatus) api.License {
+	return api.License{
+		Key: l.License.Key, Product: l.License.Product, Account: l.License.Account,
+		Plan: l.Plan, State: l.State.String(), Expires: l.Expires, Confirmed: l.Confirmed,
+	}
+}

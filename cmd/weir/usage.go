@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/weirhq/weir/api"
+	"github.com/weirhq/weir/config"
+)
+
+// usageList is `weir usage list`: the ledger, from a running weir or from the disk.
+func usageList(ctx context.Context, c *console, fs *flag.FlagSet, args []string) error {
+	file := fs.String("config", defaultConfig, "the configuration `FILE`")
+	at := fs.String("admin", "", "`URL` of a running weir's admin address; else that of the configuration, else the state on disk")
+	asJSON := fs.Bool("json", false, "print JSON, as GET /v1/usage answers")
+	limit := fs.Int("limit", 1000, "at most `N` rows")
+	query := url.Values{}
+	for name, what := range map[string]string{
+		"license": "only of this license `KEY`", "dimension": "only of this `DIMENSION`",
+		"state": "only in this `STATE`: open, frozen, sent, accepted, ...", "hour": "only of this `HOUR`, as 2026-03-10T14:00:00Z",
+		"after": "the page after this `ID`, the `next` of the page before",
+	} {
+		fs.Func(name, what, func(s string) error { query.Set(name, s); return nil })
+	}
+	if _, err := parse(fs, args, 0); err != nil {
+		return err
+	}
+	query.Set("limit", strconv.Itoa(*limit))
+	if _, err := api.UsageFilter(query); err != nil {
+		return &usageError{err.Error()}
+	}
+	cfg, err := loadConfig(*file)
+	if err != nil && *at == "" {
+		return err
+	}
+	page, err := listUsage(ctx, c, *at, cfg, query)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		return json.NewEncoder(c.out).Encode(page)
+	}
+	return showUsage(c.out, page)
+}
+
+func listUsage(ctx context.Context, c *console, at string, cfg *config.Config, query url.Values) (api.UsagePage, error) {
+	var page api.UsagePage
+	err := newAdmin(at, cfg, c.getenv("WEIR_TOKEN")).call(ctx, http.MethodGet, "/v1/usage", query, nil, &page)
+	if !errors.Is(err, errNotRunning) || at != "" {
+		return page, err
+	}
+	filter, err := api.UsageFilter(query)
+	if err != nil {
+		return page, err
+	}
+	s, err := openStored(cfg, newLog(c.err, slog.LevelWarn))
+	if err != nil {
+		return page, err
+	}
+	rows, next, err := s.ledger.Rows(ctx, filter)
+	return api.NewUsagePage(rows, next), errors.Join(err, s.close())
+}
+
+// showUsage prints rows as a table.
+func showUsage(out io.Writer, page api.UsagePage) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tHOUR\tLICENSE\tDIMENSION\tQUANTITY\tSTATE\tWHAT AWS SAID")
+	for _, r := range page.Rows {
+		said := r.MeteringRecordID
+		if r.Assumed {
+			said += " assumed"
+		}
+		if r.Error != "" {
+			said = r.Error
+		}
+		if r.Late {
+			said += " late"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.Hour.Format(time.RFC3339), r.License, r.Dimension, r.Quantity, r.State, said)
+	}
+	if page.Next != "" {
+		fmt.Fprintf(w, "more: -after %s\n", page.Next)
+	}
+	return w.Flush()
+}
