@@ -115,7 +115,7 @@ func (b batch) input() *meteringservice.BatchMeterUsageInput {
 		record := types.UsageRecord{
 			Dimension: aws.String(r.Dimension),
 			Timestamp: aws.Time(r.Timestamp),
-			Quantity:  aws.Int32(int32(r.Quantity / unit)), //nolint:gosec // sendable has bounded it
+			Quantity:  aws.Int32(int32(r.Quantity / unit)), // sendable has bounded it
 		}
 		if b.code != "" {
 			record.CustomerIdentifier = aws.String(r.Customer)

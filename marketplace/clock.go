@@ -89,14 +89,12 @@ func (c *Clock) Settle(ctx context.Context) error {
 
 // Run looks whenever no answer came for long, until ctx ends.
 func (c *Clock) Run(ctx context.Context) error {
-	for {
-		if err := sleep(ctx, c.due()); err != nil {
-			return nil
-		}
+	for sleep(ctx, c.due()) == nil {
 		if c.due() <= 0 {
 			c.ask(ctx)
 		}
 	}
+	return nil
 }
 
 // ask looks once. No answer is no mistake: the last offset holds.

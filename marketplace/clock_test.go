@@ -65,14 +65,14 @@ func TestB18ClockAdoptsAJumpAtTheThirdLook(t *testing.T) {
 				t.Fatalf("look %d: adopted %v, want %v", look, adopted, want)
 			}
 		}
-		if off := (c.Now().Sub(time.Now()) - aws.ahead).Abs(); off > time.Second {
+		if off := (time.Until(c.Now()) - aws.ahead).Abs(); off > time.Second {
 			t.Errorf("clock is %v off AWS's time", off)
 		}
 		aws.ahead = -3 * time.Hour
 		for range 3 {
 			c.ask(t.Context())
 		}
-		if off := (c.Now().Sub(time.Now()) - aws.ahead).Abs(); off > time.Second {
+		if off := (time.Until(c.Now()) - aws.ahead).Abs(); off > time.Second {
 			t.Errorf("after a jump back the clock is %v off AWS's time", off)
 		}
 	})

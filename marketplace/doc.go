@@ -10,9 +10,9 @@
 // AWS's quotas are kept for the whole account by one [Limits]: a sweep never delays
 // the read that a notification caused.
 //
-// BatchMeterUsage is called once for each attempt that the ledger makes, never again
-// by the SDK or by this package. Each record's outcome says the least that is
-// certain: what may have been recorded is ambiguous.
+// A usage record leaves once for each attempt that the ledger makes, and again within it
+// only when AWS has refused the whole call for the fault of one record. Each record's
+// outcome says the least that is certain: what may have been recorded is ambiguous.
 //
 // A notification is a hint, and is deleted only after its effect.
 //

@@ -27,7 +27,7 @@ func answered(status int, code string) error {
 
 func TestB12WhatAnErrorMeans(t *testing.T) {
 	unreadable := &smithyhttp.ResponseError{
-		Response: &smithyhttp.Response{Response: &http.Response{StatusCode: 503, Body: http.NoBody}},
+		Response: &smithyhttp.Response{Response: &http.Response{StatusCode: http.StatusServiceUnavailable, Body: http.NoBody}},
 		Err:      &smithy.DeserializationError{Err: errors.New("invalid character '<'")},
 	}
 	reset := &smithyhttp.RequestSendError{Err: &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", errors.New("connection reset"))}}

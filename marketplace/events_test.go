@@ -98,16 +98,20 @@ func TestOddEvents(t *testing.T) {
 		{"product without code", change(t, canonical, `"code": "prodnewconcurrent1",`, ""), kindUnchanged, hint},
 		{"license in a bare id", change(t, bare, "aws:license-manager:us-east-1:999911112222:", ""), kindUnchanged, hint},
 		{"license under id", change(t, bare, `"arn": "aws:license-manager:us-east-1:999911112222:l-`, `"id": "l-`), kindUnchanged, hint},
-		{"license of another issuer", change(t, canonical, "294406891311", "123456789012"), kindUnchanged,
+		{
+			"license of another issuer", change(t, canonical, "294406891311", "123456789012"), kindUnchanged,
 			with(func(h *cache.Hint) {
 				h.License = policy.Key(strings.Replace(sampleLicense, "294406891311", "123456789012", 1))
-			})},
+			}),
+		},
 		{"no license", change(t, canonical, `"arn": "`+sampleLicense+`"`, ""), kindUnchanged, with(func(h *cache.Hint) { h.License = "" })},
 		{"license that is none", change(t, canonical, sampleLicense, "arn:aws:s3:::bucket"), kindUnchanged, with(func(h *cache.Hint) { h.License = "" })},
 		{"no buyer", change(t, canonical, `"accountId": "111122223333"`, ""), kindUnchanged, with(func(h *cache.Hint) { h.Account = "" })},
 		{"buyer that is none", change(t, canonical, "111122223333", "1111"), kindUnchanged, with(func(h *cache.Hint) { h.Account = "" })},
-		{"milliseconds", change(t, canonical, "10:20:00Z", "10:20:00.125Z"), kindUnchanged,
-			with(func(h *cache.Hint) { h.At = sampleTime.Add(125 * time.Millisecond) })},
+		{
+			"milliseconds", change(t, canonical, "10:20:00Z", "10:20:00.125Z"), kindUnchanged,
+			with(func(h *cache.Hint) { h.At = sampleTime.Add(125 * time.Millisecond) }),
+		},
 		{"no time", change(t, canonical, `"time": "2026-11-17T10:20:00Z",`, ""), kindUnchanged, with(func(h *cache.Hint) { h.At = sent })},
 		{"more members", change(t, canonical, `"detail": {`, `"replay-name": "x", "detail": {"more": [1, {"deep": null}],`), kindUnchanged, hint},
 		{"SNS, raw", []byte(`{"action":"entitlement-updated","customer-identifier":"X01EXAMPLEX","product-code":"prodnewconcurrent1"}`), kindUnknown, nil},

@@ -54,8 +54,10 @@ func TestB14RecordsOfBothKindsReachTheirLicenses(t *testing.T) {
 	legacy := w.buy(oldCode, "444455556666", `{"dimension": "basic", "value": 1}`)
 	records := []metering.Record{
 		recordFor(concurrent, "111122223333"),
-		{Product: "old", License: policy.Key(oldCode + "/" + legacy.CustomerIdentifier), Customer: legacy.CustomerIdentifier, Account: "444455556666",
-			Dimension: "tokens", Timestamp: lastHour(), Quantity: 5_000_000},
+		{
+			Product: "old", License: policy.Key(oldCode + "/" + legacy.CustomerIdentifier), Customer: legacy.CustomerIdentifier, Account: "444455556666",
+			Dimension: "tokens", Timestamp: lastHour(), Quantity: 5_000_000,
+		},
 	}
 	outcomes, err := w.Usage(testProducts()).Send(t.Context(), records)
 	if err != nil {
@@ -297,7 +299,8 @@ func TestB12AnswersAreMatchedByIdentityNotByPosition(t *testing.T) {
 		stranger := map[string]any{"LicenseArn": "arn:aws:license-manager::294406891311:license:l-other", "Dimension": "calls", "Timestamp": u[0]["Timestamp"]}
 		reply(w, map[string]any{
 			"Results": []any{
-				result(u[5], "CustomerNotSubscribed"), result(stranger, "Success"), result(u[3], "Enqueued"), map[string]any{"Status": "Success"},
+				result(u[5], "CustomerNotSubscribed"), result(stranger, "Success"), result(u[3], "Enqueued"),
+				map[string]any{"Status": "Success"},
 				result(u[2], "DuplicateRecord"), result(u[0], "Success"), result(u[6], "Success"), result(u[6], "DuplicateRecord"),
 			},
 			"UnprocessedRecords": []any{u[1]},
