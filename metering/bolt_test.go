@@ -15,10 +15,12 @@ func place() metering.Place {
 	return metering.Place{Region: "us-east-1", Agreements: map[string]string{"acme": "concurrent"}}
 }
 
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
 // openBolt opens a ledger that is closed with the test.
 func openBolt(t testing.TB, path string, cfg metering.Config, p metering.Place) *metering.Bolt {
 	t.Helper()
-	b, err := metering.OpenBolt(path, cfg, p, time.Now, slog.New(slog.DiscardHandler), nil)
+	b, err := metering.OpenBolt(path, cfg, p, time.Now, discard(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

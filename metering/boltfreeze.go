@@ -237,7 +237,7 @@ func (b *Bolt) Expire(ctx context.Context, now time.Time) ([]Row, error) {
 func (t *boltTx) expire(r *Row, now time.Time, late string) error {
 	certain := !r.Ambiguous && r.State != Sent
 	r.State = Expired
-	if late != LateRebook || !certain || r.Quantity == 0 {
+	if late != LateRebook || !certain || r.Units == 0 {
 		return nil
 	}
 	key := bookKey(r.License, r.Feature)

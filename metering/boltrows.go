@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 )
@@ -73,7 +72,7 @@ func (t *boltTx) openRows(ctx context.Context, f *Filter) ([]Row, error) {
 				continue
 			}
 			r := book.row(l, o, true)
-			r.State, r.Quantity = Open, min(o.Units, math.MaxInt64/millionths)*millionths
+			r.State, r.Units = Open, o.Units
 			if f.admits(&r) {
 				rows = append(rows, r)
 			}

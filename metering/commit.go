@@ -32,31 +32,41 @@ type commit struct {
 func (m *Meter) Run(ctx context.Context) error {
 	ticks := time.NewTicker(tick)
 	defer ticks.Stop()
-	backoff := minRewrite
-	m.close(ctx)
+	var again retry
+	again.plan(m.close(ctx))
 	for {
-		wake := m.wake
-		var retry <-chan time.Time
-		if m.Writable() != nil {
-			wake, retry = nil, time.After(backoff)
-			backoff = min(2*backoff, maxRewrite)
-		} else {
-			backoff = minRewrite
+		wake, due := m.wake, ticks.C
+		if again.at != nil {
+			wake, due = nil, nil // nothing but the retry goes to a ledger that can't be written
 		}
 		select {
 		case <-ctx.Done():
 			return m.stop(ctx)
 		case <-wake:
 			m.wait(ctx, commitEvery)
-			m.write(ctx, m.commit)
-		case <-retry:
-			m.close(ctx)
-		case <-ticks.C:
-			if m.Writable() == nil {
-				m.close(ctx)
-			}
+			again.plan(m.write(ctx, m.commit))
+		case <-due:
+			again.plan(m.close(ctx))
+		case <-again.at:
+			again.plan(m.close(ctx))
 		}
 	}
+}
+
+// retry waits longer after each failure.
+type retry struct {
+	at   <-chan time.Time // nil: nothing failed
+	wait time.Duration
+}
+
+// plan sets the next attempt after one that ended with err.
+func (r *retry) plan(err error) {
+	if err == nil {
+		*r = retry{}
+		return
+	}
+	r.wait = min(max(2*r.wait, minRewrite), maxRewrite)
+	r.at = time.After(r.wait)
 }
 
 // stop commits what is left when Run ends.
@@ -83,9 +93,9 @@ func (m *Meter) wait(ctx context.Context, d time.Duration) {
 func (m *Meter) Flush(ctx context.Context) error { return m.write(ctx, m.commit) }
 
 // close freezes the hours that have ended, once what was counted in them is committed.
-func (m *Meter) close(ctx context.Context) {
+func (m *Meter) close(ctx context.Context) error {
 	now := m.now()
-	m.write(ctx, func(ctx context.Context) error {
+	return m.write(ctx, func(ctx context.Context) error {
 		if err := m.commit(ctx); err != nil {
 			return err
 		}
@@ -106,7 +116,7 @@ func (m *Meter) close(ctx context.Context) {
 // tell says of a row that AWS did not bill what became of it.
 func (m *Meter) tell(r *Row) {
 	log := m.log.With("record", r.ID, "product", r.Product, "license", r.License, "dimension", r.Dimension,
-		"hour", r.Hour, "units", r.Quantity/millionths, "error", r.Error)
+		"hour", r.Hour, "units", r.Units, "error", r.Error)
 	if r.State == Rebooked {
 		log.Warn("usage record reached its deadline unsent, its units go to the present hour")
 		return

@@ -183,6 +183,7 @@ const (
 type Row struct {
 	Record
 	Hour             time.Time `json:"hour"`
+	Units            int64     `json:"units"`             // whole billed units; an open row may hold more than a record can
 	Feature          string    `json:"feature,omitempty"` // empty in a record of 0
 	Per              int64     `json:"per,omitempty"`     // counted units in one billed unit
 	Ends             time.Time `json:"ends,omitzero"`     // when the license ended, if it has

@@ -65,7 +65,7 @@ func (b *book) row(l *line, o openHour, send bool) Row {
 			Timestamp: b.timestamp(o.Hour), Quantity: min(o.Units, maxUnits) * millionths,
 			State: Frozen, Late: o.Late,
 		},
-		Hour: o.Hour, Feature: b.Feature, Per: l.Per, Ends: b.Ends,
+		Hour: o.Hour, Units: min(o.Units, maxUnits), Feature: b.Feature, Per: l.Per, Ends: b.Ends,
 	}
 	r.Deadline = deadline(r.Timestamp, b.Ends)
 	switch {
@@ -155,5 +155,5 @@ func (r *Row) overdue(now time.Time) bool {
 // rebook moves the units of a row that AWS certainly never took to the open hour,
 // not through the included units again (BILLING B13).
 func (b *book) rebook(r *Row, now, closed time.Time) {
-	b.line(r.Dimension, r.Per).add(b.open(hourOf(now), closed), r.Quantity/millionths, true)
+	b.line(r.Dimension, r.Per).add(b.open(hourOf(now), closed), r.Units, true)
 }

@@ -263,7 +263,7 @@ func (d *Dispatcher) actives(ctx context.Context) func(policy.Key) bool {
 // tell says what a person should know of an answer.
 func (d *Dispatcher) tell(r *Row) {
 	log := d.log.With("record", r.ID, "product", r.Product, "license", r.License, "dimension", r.Dimension,
-		"hour", r.Hour, "units", r.Quantity/millionths, "error", r.Error)
+		"hour", r.Hour, "units", r.Units, "error", r.Error)
 	switch r.State {
 	case Conflict:
 		log.Error("AWS has another quantity for this hour and will not bill these units; does another weir send for this seller account?")

@@ -8,9 +8,6 @@ import (
 	"github.com/weirhq/weir/policy"
 )
 
-// millionths is how many of them a billed unit in a record has.
-const millionths = 1_000_000
-
 // account names what is counted together.
 type account struct {
 	license policy.Key
@@ -29,8 +26,11 @@ func Conserved(ctx context.Context, l metering.Ledger) error {
 		return err
 	}
 	for _, r := range rows {
+		if r.State != metering.Open && r.Quantity != r.Units*millionths {
+			return fmt.Errorf("record %s: quantity is %d for %d units", r.ID, r.Quantity, r.Units)
+		}
 		if r.State != metering.Rebooked {
-			billed[account{r.License, r.Feature}] += r.Per * (r.Quantity / millionths)
+			billed[account{r.License, r.Feature}] += r.Per * r.Units
 		}
 	}
 	for _, t := range totals {

@@ -12,6 +12,9 @@ import (
 	"github.com/weirhq/weir/policy"
 )
 
+// millionths is how many of them a billed unit in a record has.
+const millionths = 1_000_000
+
 // Open makes an empty ledger with a configuration; its test closes it.
 type Open func(t *testing.T, cfg metering.Config) metering.Ledger
 
@@ -197,7 +200,7 @@ func (s *suite) briefs() []brief {
 	s.Helper()
 	var out []brief
 	for _, r := range s.rows() {
-		out = append(out, brief{r.Hour, r.Quantity / millionths, r.State, r.Late})
+		out = append(out, brief{r.Hour, r.Units, r.State, r.Late})
 	}
 	return out
 }

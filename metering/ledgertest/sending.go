@@ -123,7 +123,7 @@ func (s *suite) pages() {
 		rows, next, err := s.ledger.Rows(s.Context(), f)
 		s.ok(err)
 		for _, r := range rows {
-			units = append(units, r.Quantity/millionths)
+			units = append(units, r.Units)
 		}
 		if f.After = next; next == "" {
 			break

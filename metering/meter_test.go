@@ -1,0 +1,451 @@
+package metering_test
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/weirhq/weir/metering"
+	"github.com/weirhq/weir/metering/ledgertest"
+	"github.com/weirhq/weir/policy"
+)
+
+// trouble is a ledger that fails when told to.
+type trouble struct {
+	metering.Ledger
+	before, after atomic.Pointer[error] // of Commit: nothing is written, or it is and nobody hears of it
+	commits       atomic.Int64
+}
+
+func (l *trouble) Commit(ctx context.Context, writer string, seq uint64, deltas []metering.Delta) ([]metering.Total, error) {
+	l.commits.Add(1)
+	if err := l.before.Load(); err != nil {
+		return nil, *err
+	}
+	totals, err := l.Ledger.Commit(ctx, writer, seq, deltas)
+	if failed := l.after.Load(); failed != nil {
+		return nil, *failed
+	}
+	return totals, err
+}
+
+// clock is AWS's time in a test: local time and an offset.
+type clock struct{ offset atomic.Int64 }
+
+func (c *clock) now() time.Time              { return time.Now().Add(time.Duration(c.offset.Load())).UTC() }
+func (c *clock) set(t time.Time)             { c.offset.Store(int64(t.Sub(time.Now()))) }
+func (c *clock) at(t time.Time) *clock       { c.set(t); return c }
+func (c *clock) move(d time.Duration) *clock { c.offset.Add(int64(d)); return c }
+
+func newMeter(t testing.TB, l metering.Ledger, c *clock) *metering.Meter {
+	t.Helper()
+	m, err := metering.NewMeter(context.Background(), metering.DefaultConfig(), l, []string{"apiCalls", "tokens"}, c.now, discard(), nil)
+	must(t, err)
+	return m
+}
+
+// run starts Run and returns what stops it and hands over its error.
+func run(t testing.TB, r interface{ Run(context.Context) error }) (stop func() error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	return func() error { cancel(); return <-done }
+}
+
+func license(key policy.Key) *policy.License {
+	return &policy.License{Key: key, Product: "acme", Account: "111122223333", Starts: ledgertest.Hour().AddDate(0, -3, 0)}
+}
+
+func monthly(included int64, then policy.Then) policy.Terms {
+	return policy.Terms{Included: included, Every: policy.Month, Then: then, Dimension: "calls", Per: 1}
+}
+
+// one takes one unit of the first feature.
+func one(id string, at time.Time, terms policy.Terms) policy.Taking {
+	return policy.Taking{Quantity: 1, Need: 1, Terms: terms, ID: id, At: at}
+}
+
+func total(t testing.TB, l metering.Ledger) metering.Total {
+	t.Helper()
+	totals, err := l.Totals(context.Background(), "local")
+	must(t, err)
+	if len(totals) == 0 {
+		return metering.Total{}
+	}
+	return totals[0]
+}
+
+func bolt(t testing.TB) *metering.Bolt {
+	return openBolt(t, filepath.Join(t.TempDir(), "ledger"), metering.DefaultConfig(), place())
+}
+
+func TestB06DenyAllowsExactlyTheIncludedUnitsFromManyGoroutines(t *testing.T) {
+	l, c := bolt(t), new(clock).at(ledgertest.Hour())
+	m := newMeter(t, l, c)
+	counter := m.Counter(license(ledgertest.License))
+	const included = 5000
+	var allowed atomic.Int64
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 1000 {
+				if counter.Take(one("", ledgertest.Hour(), monthly(included, policy.ThenDeny))).OK {
+					allowed.Add(1)
+				}
+			}
+		})
+	}
+	all.Go(func() {
+		for range 20 {
+			m.Counter(license(ledgertest.License)) // a refresh meanwhile
+			must(t, m.Flush(t.Context()))
+		}
+	})
+	all.Wait()
+	must(t, m.Flush(t.Context()))
+	got := total(t, l)
+	if allowed.Load() != included || got.Counted != included || got.Included != included {
+		t.Errorf("%d allowed, %d counted, %d included; want %d", allowed.Load(), got.Counted, got.Included, included)
+	}
+	must(t, ledgertest.Conserved(t.Context(), l))
+}
+
+func TestB06QuotaGoesOnAfterARestartAndAPlanChange(t *testing.T) {
+	l, c := bolt(t), new(clock).at(ledgertest.Hour())
+	m := newMeter(t, l, c)
+	counter := m.Counter(license(ledgertest.License))
+	daily := policy.Terms{Included: 10, Every: policy.Day}
+	for range 3 {
+		counter.Take(one("", ledgertest.Hour(), daily))
+	}
+	must(t, m.Flush(t.Context()))
+
+	m = newMeter(t, l, c)
+	counter = m.Counter(license(ledgertest.License))
+	b := counter.Take(one("", ledgertest.Hour().Add(time.Minute), monthly(5, policy.ThenDeny)))
+	if !b.OK || b.Used != 4 {
+		t.Errorf("after the restart: %+v, want 4 used", b)
+	}
+	month := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
+	if !b.Start.Equal(month) || !b.End.Equal(month.AddDate(0, 1, 0)) {
+		t.Errorf("period is %s to %s", b.Start, b.End)
+	}
+	must(t, m.Flush(t.Context()))
+	if got := total(t, l).Counted; got != 4 {
+		t.Errorf("%d counted, want 4: the sequence goes on after the restart", got)
+	}
+	if b := counter.Take(one("", ledgertest.Hour().Add(2*time.Hour), monthly(5, policy.ThenDeny))); b.Used != 1 {
+		t.Errorf("in the next year %d are used, want 1", b.Used)
+	}
+}
+
+func TestB06NeedHasToBeLeftUnderDenyOnly(t *testing.T) {
+	m := newMeter(t, bolt(t), new(clock).at(ledgertest.Hour()))
+	for name, c := range map[string]struct {
+		terms policy.Terms
+		want  bool
+	}{
+		"deny":      {monthly(100, policy.ThenDeny), false},
+		"bill":      {monthly(100, policy.ThenBill), true},
+		"unlimited": {monthly(policy.Unlimited, policy.ThenDeny), true},
+	} {
+		taking := policy.Taking{Quantity: 1, Need: 101, Terms: c.terms, At: ledgertest.Hour()}
+		if got := m.Counter(license(policy.Key(name))).Take(taking).OK; got != c.want {
+			t.Errorf("%s: got %t, want %t", name, got, c.want)
+		}
+	}
+}
+
+func TestB06ATermBeginsAnewWhenItsStartMovesLater(t *testing.T) {
+	counter := newMeter(t, bolt(t), new(clock).at(ledgertest.Hour())).Counter(license(ledgertest.License))
+	terms := policy.Terms{Included: 10, Every: policy.Term, Since: ledgertest.Hour().AddDate(0, -3, 0), Until: ledgertest.Hour().AddDate(1, 0, 0)}
+	counter.Take(one("", ledgertest.Hour(), terms))
+	if b := counter.Take(one("", ledgertest.Hour(), terms)); b.Used != 2 || !b.End.Equal(terms.Until) || !b.Start.Equal(terms.Since) {
+		t.Errorf("in the first term: %+v", b)
+	}
+	terms.Since = ledgertest.Hour()
+	if b := counter.Take(one("", ledgertest.Hour(), terms)); b.Used != 1 {
+		t.Errorf("in the renewed term %d are used, want 1", b.Used)
+	}
+}
+
+func TestB08CountsStopBeforeASumCouldOverflow(t *testing.T) {
+	counter := newMeter(t, bolt(t), new(clock).at(ledgertest.Hour())).Counter(license(ledgertest.License))
+	refused := 0
+	for range 10_000 {
+		b := counter.Take(policy.Taking{Quantity: 999_999_999_999_999, Terms: monthly(0, policy.ThenBill), At: ledgertest.Hour()})
+		if b.Used < 0 {
+			t.Fatal("a sum went over")
+		}
+		if !b.OK {
+			refused++
+		}
+	}
+	if refused == 0 {
+		t.Error("nothing was refused")
+	}
+}
+
+func TestB02ShadowCountsApartAndLookingNothing(t *testing.T) {
+	l, c, reg := bolt(t), new(clock).at(ledgertest.Hour()), prometheus.NewRegistry()
+	m, err := metering.NewMeter(t.Context(), metering.DefaultConfig(), l, []string{"apiCalls"}, c.now, discard(), reg)
+	must(t, err)
+	counter := m.Counter(license(ledgertest.License))
+	shadow, look := one("1", ledgertest.Hour(), monthly(10, policy.ThenDeny)), one("2", ledgertest.Hour(), monthly(10, policy.ThenDeny))
+	shadow.Shadow, look.Look = true, true
+	for _, taking := range []policy.Taking{shadow, shadow, look} {
+		if b := counter.Take(taking); !b.OK || b.Used != 0 {
+			t.Errorf("got %+v, want OK and nothing used", b)
+		}
+	}
+	must(t, m.Flush(t.Context()))
+	if got := total(t, l).Counted; got != 0 {
+		t.Errorf("%d counted, want 0", got)
+	}
+	if got, err := testutil.GatherAndCount(reg, "weir_usage_shadow_units_total"); err != nil || got != 1 {
+		t.Errorf("%d shadow metrics, %v", got, err)
+	}
+}
+
+func TestB03ARequestIsCountedOnceAndByOneLicense(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := new(clock).at(ledgertest.Hour())
+		m := newMeter(t, bolt(t), c)
+		first, second := m.Counter(license("arn:1")), m.Counter(license("arn:2"))
+		terms := monthly(3, policy.ThenDeny)
+		for name, id := range map[string]string{"a number": "18446744073709551615", "no number": "6ba7b810-9dad"} {
+			used := first.Take(one(id, c.now(), terms)).Used
+			if b := first.Take(one(id, c.now(), terms)); !b.OK || b.Used != used {
+				t.Errorf("%s repeated: %+v, want OK and %d used", name, b, used)
+			}
+			if b := second.Take(one(id, c.now(), terms)); b.OK {
+				t.Errorf("%s repeated at another license counts there", name)
+			}
+		}
+		time.Sleep(30*time.Second - time.Nanosecond)
+		if b := first.Take(one("6ba7b810-9dad", c.now(), terms)); b.Used != 2 {
+			t.Errorf("within 30 s: %d used, want 2", b.Used)
+		}
+		time.Sleep(time.Nanosecond)
+		if b := first.Take(one("6ba7b810-9dad", c.now(), terms)); b.Used != 3 {
+			t.Errorf("after 30 s: %d used, want 3", b.Used)
+		}
+		if b := first.Take(one("7", c.now(), terms)); b.OK {
+			t.Error("a fourth request fits into a quota of 3")
+		}
+		if b := second.Take(one("7", c.now(), terms)); !b.OK {
+			t.Error("a denied request left a trace")
+		}
+		for range 2 {
+			second.Take(one("", c.now(), terms))
+		}
+		if b := second.Take(one("", c.now(), terms)); b.OK {
+			t.Error("requests without an id count as one")
+		}
+	})
+}
+
+func TestB03NoIDIsForgottenEarlyAtAnyRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := new(clock).at(ledgertest.Hour())
+		counter := newMeter(t, bolt(t), c).Counter(license("arn:1"))
+		terms := monthly(0, policy.ThenBill)
+		id := func(i int) string { return time.Duration(i).String() }
+		const n = 3000
+		for i := range n {
+			counter.Take(one(id(i), c.now(), terms))
+			time.Sleep(9 * time.Millisecond) // 27 s for all
+		}
+		for i := range n {
+			if b := counter.Take(one(id(i), c.now(), terms)); b.Used != n {
+				t.Fatalf("request %d is counted again", i)
+			}
+		}
+	})
+}
+
+func TestB07CountsAreOnDiskWithin50msAndNothingIsWrittenWithoutCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, c := &trouble{Ledger: bolt(t)}, new(clock).at(ledgertest.Hour())
+		m := newMeter(t, l, c)
+		stop := run(t, m)
+		counter := m.Counter(license(ledgertest.License))
+		for i := range 4 {
+			counter.Take(one("", c.now(), monthly(0, policy.ThenBill)))
+			time.Sleep(50 * time.Millisecond)
+			if got := total(t, l).Counted; got != int64(i+1) {
+				t.Errorf("%d on disk, want %d", got, i+1)
+			}
+		}
+		time.Sleep(time.Minute)
+		if got := l.commits.Load(); got != 4 {
+			t.Errorf("%d commits, want 4", got)
+		}
+		counter.Take(one("", c.now(), monthly(0, policy.ThenBill)))
+		must(t, stop())
+		if got := total(t, l).Counted; got != 5 {
+			t.Errorf("%d on disk after the end, want 5", got)
+		}
+	})
+}
+
+func TestB20FailingWritesKeepEveryCountAndSaySo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, c := &trouble{Ledger: bolt(t)}, new(clock).at(ledgertest.Hour())
+		m := newMeter(t, l, c)
+		stop := run(t, m)
+		counter := m.Counter(license(ledgertest.License))
+		full := errors.New("no space left on device")
+		l.before.Store(&full)
+		for range 7200 { // over the end of the hour, the month and the year
+			counter.Take(one("", c.now(), monthly(5000, policy.ThenBill)))
+			time.Sleep(time.Second)
+		}
+		if err := m.Writable(); !errors.Is(err, full) {
+			t.Errorf("writable: got %v", err)
+		}
+		if got := total(t, l).Counted; got != 0 {
+			t.Errorf("%d on disk", got)
+		}
+		l.before.Store(nil)
+		time.Sleep(10 * time.Second)
+		must(t, m.Writable())
+		got := total(t, l)
+		if got.Counted != 7200 || got.Included != 7200 || got.Periods[policy.Month].Used != 3600 {
+			t.Errorf("got %+v, want 7200 counted, 3600 of them in the new month", got)
+		}
+		must(t, stop())
+	})
+}
+
+func TestB07ACommitWithoutAnAnswerIsNotCountedTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, c := &trouble{Ledger: bolt(t)}, new(clock).at(ledgertest.Hour())
+		m := newMeter(t, l, c)
+		stop := run(t, m)
+		counter := m.Counter(license(ledgertest.License))
+		lost := errors.New("connection lost")
+		l.after.Store(&lost)
+		for range 100 {
+			counter.Take(one("", c.now(), monthly(0, policy.ThenBill)))
+			time.Sleep(20 * time.Millisecond)
+		}
+		l.after.Store(nil)
+		must(t, stop())
+		if got := total(t, l).Counted; got != 100 {
+			t.Errorf("%d counted, want 100", got)
+		}
+	})
+}
+
+func TestB11HoursAreFrozenInAWSTimeOnceTheyAreOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, c := bolt(t), new(clock).at(ledgertest.Hour())
+		m := newMeter(t, l, c)
+		stop := run(t, m)
+		counter := m.Counter(license(ledgertest.License))
+		counter.Take(one("", c.now(), monthly(0, policy.ThenBill)))
+		c.move(64 * time.Minute)
+		time.Sleep(2 * time.Second)
+		due := func() int {
+			records, err := l.Due(t.Context(), c.now(), 10)
+			must(t, err)
+			return len(records)
+		}
+		if got := due(); got != 0 {
+			t.Errorf("%d records before the hour closes", got)
+		}
+		c.move(time.Minute)
+		time.Sleep(time.Second)
+		if got := due(); got != 1 {
+			t.Errorf("%d records within a second of the hour's closing, want 1", got)
+		}
+		must(t, stop())
+	})
+}
+
+func TestB18AStepBackOpensNoFrozenHour(t *testing.T) {
+	l, c := bolt(t), new(clock).at(ledgertest.Hour().Add(30*time.Minute))
+	m := newMeter(t, l, c)
+	counter := m.Counter(license(ledgertest.License))
+	counter.Take(one("", c.now(), monthly(0, policy.ThenBill)))
+	must(t, m.Flush(t.Context()))
+	must(t, l.Freeze(t.Context(), ledgertest.Hour().Add(66*time.Minute), nil))
+	counter.Take(one("", c.now(), monthly(0, policy.ThenBill)))
+	must(t, m.Flush(t.Context()))
+	rows, err := ledgertest.AllRows(t.Context(), l)
+	must(t, err)
+	if len(rows) != 2 || rows[0].State != metering.Frozen || rows[0].Units != 1 || !rows[1].Hour.Equal(ledgertest.Hour().Add(time.Hour)) {
+		t.Errorf("got %+v", rows)
+	}
+}
+
+func TestB15TheOpenHourOfALicenseThatEndedIsFrozenAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, c := bolt(t), new(clock).at(ledgertest.Hour().Add(-2*time.Hour+10*time.Minute))
+		m := newMeter(t, l, c)
+		stop := run(t, m)
+		m.Counter(license(ledgertest.License)).Take(one("", c.now(), monthly(0, policy.ThenBill)))
+		ended := license(ledgertest.License)
+		ended.Ended = c.now()
+		m.Counter(ended)
+		time.Sleep(time.Second)
+		due, err := l.Due(t.Context(), c.now(), 10)
+		must(t, err)
+		if len(due) != 1 || !due[0].Deadline.Equal(ended.Ended.Add(time.Hour)) {
+			t.Errorf("due: %+v, want one record until an hour after the end", due)
+		}
+		must(t, stop())
+	})
+}
+
+func BenchmarkTake(b *testing.B) {
+	counter := newMeter(b, bolt(b), new(clock).at(ledgertest.Hour())).Counter(license(ledgertest.License))
+	at := ledgertest.Hour()
+	for name, terms := range map[string]policy.Terms{"deny": monthly(1<<50, policy.ThenDeny), "bill": monthly(0, policy.ThenBill)} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				counter.Take(one("", at, terms))
+			}
+		})
+	}
+	b.Run("repeated id", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			counter.Take(one("12345678901234567890", at, monthly(0, policy.ThenBill)))
+		}
+	})
+	b.Run("new id", func(b *testing.B) {
+		ids := make([]string, 1<<16)
+		for i := range ids {
+			ids[i] = time.Duration(i).String()
+		}
+		b.ReportAllocs()
+		i := 0
+		for b.Loop() {
+			counter.Take(one(ids[i&(1<<16-1)], at, monthly(0, policy.ThenBill)))
+			i++
+		}
+	})
+}
+
+func TestTakeAllocatesNothing(t *testing.T) {
+	counter := newMeter(t, bolt(t), new(clock).at(ledgertest.Hour())).Counter(license(ledgertest.License))
+	taking := one("12345678901234567890", ledgertest.Hour(), monthly(0, policy.ThenBill))
+	if got := testing.AllocsPerRun(100, func() { counter.Take(taking) }); got != 0 {
+		t.Errorf("a repeated request allocates %v times", got)
+	}
+	taking.ID = ""
+	if got := testing.AllocsPerRun(100, func() { counter.Take(taking) }); got != 0 {
+		t.Errorf("a request allocates %v times", got)
+	}
+}

@@ -1,0 +1,364 @@
+package metering_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/weirhq/weir/metering"
+	"github.com/weirhq/weir/metering/ledgertest"
+	"github.com/weirhq/weir/policy"
+)
+
+// aws answers records as a test wants, and remembers what reached it.
+type aws struct {
+	ledger metering.Ledger
+	answer func(metering.Record) metering.Outcome
+	err    error
+	block  bool // no answer until the context ends
+
+	mu      sync.Mutex
+	calls   [][]metering.Record
+	at      []time.Time
+	unready []string // records that were not marked when they arrived
+}
+
+func (a *aws) Send(ctx context.Context, records []metering.Record) ([]metering.Outcome, error) {
+	a.mu.Lock()
+	a.calls, a.at = append(a.calls, records), append(a.at, time.Now())
+	for _, r := range records {
+		rows, _, err := a.ledger.Rows(ctx, metering.Filter{License: r.License, Hour: r.Timestamp.Truncate(time.Hour), State: metering.Sent})
+		if err != nil || len(rows) != 1 {
+			a.unready = append(a.unready, r.ID)
+		}
+	}
+	a.mu.Unlock()
+	if a.block {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	outcomes := make([]metering.Outcome, len(records))
+	for i, r := range records {
+		outcomes[i] = metering.Outcome{Answer: metering.Success, MeteringRecordID: "m-" + r.ID}
+		if a.answer != nil {
+			outcomes[i] = a.answer(r)
+		}
+	}
+	return outcomes, a.err
+}
+
+func (a *aws) count() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.calls)
+}
+
+// sending is a ledger with a dispatcher that sends from it.
+type sending struct {
+	*testing.T
+	ledger *metering.Bolt
+	aws    *aws
+	clock  *clock
+	log    *bytes.Buffer
+	active bool // what a read of a license shows
+	reads  int
+	stop   func() error
+}
+
+func newSending(t *testing.T) *sending {
+	l := openBolt(t, filepath.Join(t.TempDir(), "ledger"), metering.DefaultConfig(), place())
+	return &sending{T: t, ledger: l, aws: &aws{ledger: l}, clock: new(clock).at(ledgertest.Hour().Add(66 * time.Minute)), log: new(bytes.Buffer)}
+}
+
+// count makes what will be n records of a product, each of its own license.
+func (s *sending) count(product string, n int) {
+	s.Helper()
+	var deltas []metering.Delta
+	for i := range n {
+		d := ledgertest.Delta(ledgertest.Hour(), int64(i+1), ledgertest.Bill(1))
+		d.Product, d.License = product, policy.Key(fmt.Sprintf("arn:%s-%03d", product, i))
+		deltas = append(deltas, d)
+	}
+	_, err := s.ledger.Commit(s.Context(), product, 1, deltas)
+	must(s, err)
+}
+
+// start freezes what was counted, and sends.
+func (s *sending) start() {
+	s.Helper()
+	must(s, s.ledger.Freeze(s.Context(), s.clock.now(), nil))
+	reread := func(context.Context, policy.Key) (bool, error) { s.reads++; return s.active, nil }
+	d := metering.NewDispatcher(30*time.Second, s.ledger, s.aws, reread, s.clock.now, slog.New(slog.NewTextHandler(s.log, nil)))
+	s.stop = run(s, d)
+}
+
+// states counts the rows by product and state.
+func (s *sending) states() map[string]int {
+	s.Helper()
+	rows, err := ledgertest.AllRows(s.Context(), s.ledger)
+	must(s, err)
+	states := map[string]int{}
+	for _, r := range rows {
+		states[r.Product+" "+string(r.State)]++
+	}
+	must(s, ledgertest.Conserved(s.Context(), s.ledger))
+	return states
+}
+
+func (s *sending) want(state string, n int) {
+	s.Helper()
+	if got := s.states(); got[state] != n {
+		s.Errorf("got %v, want %d %s", got, n, state)
+	}
+}
+
+func TestB10FrozenBeforeSentAndB14InCallsOf25(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSending(t)
+		s.count("acme", 60)
+		s.count("zenith", 5)
+		s.start()
+		time.Sleep(2 * time.Second)
+		s.want("acme accepted", 60)
+		s.want("zenith accepted", 5)
+		for _, call := range s.aws.calls {
+			if len(call) > 25 {
+				t.Errorf("a call of %d records", len(call))
+			}
+			for _, r := range call {
+				if r.Product != call[0].Product {
+					t.Error("a call of two products")
+				}
+			}
+		}
+		if len(s.aws.unready) > 0 {
+			t.Errorf("left before they were marked: %v", s.aws.unready)
+		}
+		must(t, s.stop())
+	})
+}
+
+func TestB13AtMostTenCallsASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSending(t)
+		s.count("acme", 1000)
+		s.start()
+		time.Sleep(10 * time.Second)
+		s.want("acme accepted", 1000)
+		for i := 10; i < len(s.aws.at); i++ {
+			if took := s.aws.at[i].Sub(s.aws.at[i-10]); took < time.Second {
+				t.Fatalf("11 calls within %v", took)
+			}
+		}
+		must(t, s.stop())
+	})
+}
+
+func TestB13TroubleOfOneProductBacksOffAndHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSending(t)
+		s.count("acme", 30)
+		s.count("zenith", 30)
+		s.aws.answer = func(r metering.Record) metering.Outcome {
+			if r.Product == "acme" {
+				return metering.Outcome{Answer: metering.Unavailable, Error: "AccessDenied"}
+			}
+			return metering.Outcome{Answer: metering.Success}
+		}
+		s.start()
+		time.Sleep(2 * time.Second)
+		s.want("zenith accepted", 30)
+		time.Sleep(4 * time.Minute)
+		if got := s.aws.count(); got < 8 || got > 150 {
+			t.Errorf("%d calls in 4 minutes of trouble", got)
+		}
+		s.want("acme frozen", 30)
+		s.aws.mu.Lock()
+		s.aws.answer = nil
+		s.aws.mu.Unlock()
+		time.Sleep(time.Minute)
+		s.want("acme accepted", 30)
+		must(t, s.stop())
+	})
+}
+
+func TestB12ACallThatWasNotMadeRecordsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSending(t)
+		s.count("acme", 1)
+		s.aws.err = errors.New("no such host")
+		s.start()
+		time.Sleep(3 * time.Second)
+		s.want("acme frozen", 1)
+		must(t, s.stop())
+		due, err := s.ledger.Due(t.Context(), s.clock.now(), 10)
+		must(t, err)
+		if len(due) != 1 || due[0].Ambiguous {
+			t.Errorf("due: %+v, want one that is not ambiguous", due)
+		}
+	})
+}
+
+func TestB12NotSubscribedIsRefusedOnlyOfALicenseThatIsNotActive(t *testing.T) {
+	for _, active := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSending(t)
+			s.count("acme", 1)
+			s.active = active
+			s.aws.answer = func(metering.Record) metering.Outcome { return metering.Outcome{Answer: metering.NotSubscribed} }
+			s.start()
+			time.Sleep(2 * time.Second)
+			state := "acme refused"
+			if active {
+				state = "acme blocked"
+			}
+			s.want(state, 1)
+			if s.reads != 1 || s.aws.count() != 1 {
+				t.Errorf("%d reads and %d calls, want 1 and 1", s.reads, s.aws.count())
+			}
+			must(t, s.stop())
+		})
+	}
+}
+
+func TestB12ABlockedRecordIsTriedAloneEveryHourOfAWSTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSending(t)
+		s.count("acme", 3)
+		s.aws.answer = func(r metering.Record) metering.Outcome {
+			if r.Quantity == 1_000_000 {
+				return metering.Outcome{Answer: metering.Faulty, Error: "InvalidUsageDimensionException"}
+			}
+			return metering.Outcome{Answer: metering.Success}
+		}
+		s.start()
+		time.Sleep(2 * time.Second)
+		s.want("acme accepted", 2)
+		s.want("acme blocked", 1)
+		if !strings.Contains(s.log.String(), "InvalidUsageDimensionException") {
+			t.Errorf("the log does not say why: %s", s.log)
+		}
+		s.clock.move(time.Hour)
+		time.Sleep(2 * time.Second)
+		if got := s.aws.count(); got != 2 || len(s.aws.calls[1]) != 1 {
+			t.Errorf("%d calls, want 2, the second with one record", got)
+		}
+		s.clock.move(24 * time.Hour)
+		time.Sleep(2 * time.Second)
+		if got := s.aws.count(); got != 2 {
+			t.Errorf("%d calls, want none after the deadline", got)
+		}
+		must(t, s.stop())
+	})
+}
+
+func TestB12AConflictIsLoudAndNamesASecondWriterFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSending(t)
+		s.count("acme", 1)
+		s.aws.answer = func(metering.Record) metering.Outcome { return metering.Outcome{Answer: metering.Duplicate} }
+		s.start()
+		time.Sleep(2 * time.Second)
+		s.want("acme conflict", 1)
+		if log := s.log.String(); !strings.Contains(log, "ERROR") || !strings.Contains(log, "another weir") {
+			t.Errorf("log: %s", log)
+		}
+		must(t, s.stop())
+	})
+}
+
+func TestB12CutOffInTheMiddleIsAmbiguousAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSending(t)
+		s.count("acme", 1)
+		s.aws.block = true
+		s.start()
+		time.Sleep(2 * time.Second)
+		must(t, s.stop())
+		s.want("acme sent", 1)
+
+		s.aws.block = false
+		s.aws.answer = func(metering.Record) metering.Outcome { return metering.Outcome{Answer: metering.Duplicate} }
+		s.start()
+		time.Sleep(2 * time.Second)
+		s.want("acme accepted", 1)
+		if first, second := s.aws.calls[0][0], s.aws.calls[1][0]; first.Quantity != second.Quantity || first.Timestamp != second.Timestamp {
+			t.Errorf("sent as %+v, then as %+v", first, second)
+		}
+		must(t, s.stop())
+	})
+}
+
+func TestB12AnswersAreWrittenAlthoughTheContextHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSending(t)
+		s.count("acme", 1)
+		s.aws.answer = func(metering.Record) metering.Outcome {
+			go s.stop()
+			time.Sleep(time.Second)
+			return metering.Outcome{Answer: metering.Success}
+		}
+		s.start()
+		time.Sleep(5 * time.Second)
+		s.want("acme accepted", 1)
+	})
+}
+
+func TestB13EarliestDeadlineFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSending(t)
+		s.clock.set(ledgertest.Hour().Add(-3 * time.Hour))
+		for i, hours := range []time.Duration{-4, -6, -5} {
+			d := ledgertest.Delta(ledgertest.Hour().Add(hours*time.Hour), 1, ledgertest.Bill(1))
+			d.License, d.Ends = policy.Key(fmt.Sprint("arn:", i)), d.Hour.Add(4*time.Hour)
+			_, err := s.ledger.Commit(t.Context(), "w", uint64(i+1), []metering.Delta{d})
+			must(t, err)
+		}
+		must(t, s.ledger.Freeze(t.Context(), s.clock.now().Add(66*time.Minute), nil))
+		s.start()
+		time.Sleep(2 * time.Second)
+		must(t, s.stop())
+		var got []policy.Key
+		for _, r := range s.aws.calls[0] {
+			got = append(got, r.License)
+		}
+		if fmt.Sprint(got) != "[arn:1 arn:2 arn:0]" {
+			t.Errorf("sent in the order %v", got)
+		}
+	})
+}
+
+func TestB13RecordsThatWaitLongAreWarnedOfOnceAtEachThreshold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSending(t)
+		hour := ledgertest.Hour().AddDate(0, 0, -10)
+		d := ledgertest.Delta(hour, 1, ledgertest.Bill(1))
+		ending := d
+		ending.Product, ending.License, ending.Ends = "zenith", "arn:2", hour.Add(2*time.Hour)
+		_, err := s.ledger.Commit(t.Context(), "w", 1, []metering.Delta{d, ending})
+		must(t, err)
+		must(t, s.ledger.Freeze(t.Context(), hour.Add(66*time.Minute), nil))
+		s.aws.answer = func(metering.Record) metering.Outcome { return metering.Outcome{Answer: metering.Unavailable} }
+		s.clock.set(hour.Add(66 * time.Minute))
+		s.start()
+		for range 22 * 60 / 2 {
+			s.clock.move(time.Minute)
+			time.Sleep(time.Minute)
+		}
+		must(t, s.stop())
+		if got := strings.Count(s.log.String(), "product=acme records=1 oldest="); got != 3 {
+			t.Errorf("%d warnings of age, want 3", got)
+		}
+		if got := strings.Count(s.log.String(), "of a license that has ended"); got != 2 {
+			t.Errorf("%d warnings of the end, want 2", got)
+		}
+	})
+}
