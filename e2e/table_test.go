@@ -40,11 +40,15 @@ func TestEachRowOfTheDecisionTableComesBackThroughEnvoy(t *testing.T) {
 	ctx := t.Context()
 
 	// umbrella's account is not in memory, and AWS does not answer.
-	must(t, s.Call(ctx, http.MethodPost, "faults", map[string]any{"operation": "GetEntitlements", "kind": "timeout", "count": -1}, nil))
+	must(t, s.Call(ctx, http.MethodPost, "faults", map[string]any{"operation": "GetEntitlements", "kind": "slow", "delay": "1s", "count": -1}, nil))
 	t.Run("AWS silent", func(t *testing.T) {
 		check(t, s, row{"entitlements_stale", call{path: "/v1/reports/7", tenant: "umbrella"}, 503, codes.Unavailable, "", "Retry-After"})
 	})
 	must(t, s.Call(ctx, http.MethodDelete, "faults", nil, nil))
+	eventually(t, 10*time.Second, "the look-up is answered", func() bool {
+		r, err := do(ctx, http1(), s.Ingress, call{method: http.MethodGet, path: "/v1/reports/7", tenant: "umbrella"})
+		return err == nil && r.status == http.StatusPaymentRequired
+	})
 
 	// hooli cancels: an event says so, and a read agrees.
 	must(t, s.Call(ctx, http.MethodPost, "licenses/arn:aws:license-manager::294406891311:license:l-00000000000000000000000000000003/cancel", nil, nil))
@@ -55,7 +59,7 @@ func TestEachRowOfTheDecisionTableComesBackThroughEnvoy(t *testing.T) {
 	for _, r := range []row{
 		{"allowed", call{path: "/v1/reports/7", tenant: "initech"}, 200, codes.OK, "", "RateLimit RateLimit-Policy"},
 		{"allowed", call{path: "/v1/sso/login", tenant: "bigcorp"}, 200, codes.OK, "", ""},
-		{"public", call{path: "/healthz"}, 200, codes.OK, "", ""},
+		{"public", call{path: "/grpc.health.v1.Health/Check"}, 200, codes.OK, "", ""},
 		{"path_ambiguous", call{path: "/v1/sso;v=1/login", tenant: "initech"}, 400, codes.InvalidArgument, "", ""},
 		{"headers_too_many", call{path: "/healthz", many: 101}, 431, codes.ResourceExhausted, "", ""},
 		{"identity_missing", call{path: "/v1/reports/7"}, 401, codes.Unauthenticated, "", ""},
