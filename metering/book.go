@@ -144,8 +144,11 @@ func (b *book) hours() []time.Time {
 // total is how the book stands, for the writer.
 func (b *book) total(writer string) Total {
 	t := Total{
-		License: b.License, Feature: b.Feature, Ends: b.Ends, Seq: b.Writers[writer], Periods: b.Periods,
+		License: b.License, Feature: b.Feature, Seq: b.Writers[writer], Periods: b.Periods,
 		Counted: b.Counted, Included: b.Included, Billable: b.Billable, Overrun: b.Overrun, Unpriced: b.Unpriced,
+	}
+	if b.Closed.After(b.Ends) {
+		t.Ends = b.Ends
 	}
 	for _, l := range b.Lines {
 		t.Lines = append(t.Lines, Carry{Dimension: l.Dimension, Per: l.Per, Units: l.Carry})

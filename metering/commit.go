@@ -3,7 +3,11 @@ package metering
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/weirhq/weir/policy"
 )
@@ -30,27 +34,67 @@ type commit struct {
 // Run commits what is counted within 50 ms and freezes hours that have ended, until
 // ctx ends; then it commits what is left. Its error is of that last commit.
 func (m *Meter) Run(ctx context.Context) error {
-	ticks := time.NewTicker(tick)
-	defer ticks.Stop()
+	var both errgroup.Group
+	both.Go(func() error { return m.runCommits(ctx) })
+	both.Go(func() error { m.runClosing(ctx); return nil })
+	return both.Wait()
+}
+
+func (m *Meter) runCommits(ctx context.Context) error {
 	var again retry
-	again.plan(m.close(ctx))
 	for {
-		wake, due := m.wake, ticks.C
+		wake := m.wake
 		if again.at != nil {
-			wake, due = nil, nil // nothing but the retry goes to a ledger that can't be written
+			wake = nil // nothing but the retry goes to a ledger that can't be written
 		}
 		select {
 		case <-ctx.Done():
 			return m.stop(ctx)
 		case <-wake:
 			m.wait(ctx, commitEvery)
-			again.plan(m.write(ctx, m.commit))
-		case <-due:
-			again.plan(m.close(ctx))
+			again.plan(m.Flush(ctx))
 		case <-again.at:
-			again.plan(m.close(ctx))
+			again.plan(m.Flush(ctx))
 		}
 	}
+}
+
+// runClosing is apart from the commits, which an hour with many licenses must not hold up.
+func (m *Meter) runClosing(ctx context.Context) {
+	ticks := time.NewTicker(tick)
+	defer ticks.Stop()
+	for {
+		err := m.close(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		m.closing.note(m.log, err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks.C:
+		}
+	}
+}
+
+// health is how the last attempt to write the ledger went.
+type health struct{ failure atomic.Pointer[error] }
+
+func (h *health) err() error {
+	if err := h.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// note remembers how an attempt went, and says when that changes.
+func (h *health) note(log *slog.Logger, err error) {
+	if before := h.err(); err != nil && before == nil {
+		log.Error("ledger can't be written, counts are kept in memory", "error", err)
+	} else if err == nil && before != nil {
+		log.Info("ledger can be written again")
+	}
+	h.failure.Store(&err)
 }
 
 // retry waits longer after each failure.
@@ -90,27 +134,39 @@ func (m *Meter) wait(ctx context.Context, d time.Duration) {
 }
 
 // Flush commits everything that was counted before it was called.
-func (m *Meter) Flush(ctx context.Context) error { return m.write(ctx, m.commit) }
+func (m *Meter) Flush(ctx context.Context) error {
+	select {
+	case <-m.committing:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { m.committing <- struct{}{} }()
+	err := m.commit(ctx)
+	if err != nil && ctx.Err() != nil {
+		return err // of the caller, not of the ledger
+	}
+	m.commits.note(m.log, err)
+	return err
+}
 
-// close freezes the hours that have ended, once what was counted in them is committed.
+// close freezes the hours that have ended, once what was counted in them is
+// committed, and ends the records whose deadline has passed.
 func (m *Meter) close(ctx context.Context) error {
 	now := m.now()
-	return m.write(ctx, func(ctx context.Context) error {
-		if err := m.commit(ctx); err != nil {
+	if closed := hourOf(now.Add(-m.cfg.CloseAfter)); closed.After(m.closed) {
+		if err := m.Flush(ctx); err != nil {
 			return err
 		}
-		if closed := hourOf(now.Add(-m.cfg.CloseAfter)); closed.After(m.closed) {
-			if err := m.ledger.Freeze(ctx, now, nil); err != nil {
-				return err
-			}
-			m.closed = closed
+		if err := m.ledger.Freeze(ctx, now, nil); err != nil {
+			return err
 		}
-		ended, err := m.ledger.Expire(ctx, now)
-		for i := range ended {
-			m.tell(&ended[i])
-		}
-		return err
-	})
+		m.closed = closed
+	}
+	ended, err := m.ledger.Expire(ctx, now)
+	for i := range ended {
+		m.tell(&ended[i])
+	}
+	return err
 }
 
 // tell says of a row that AWS did not bill what became of it.
@@ -122,27 +178,6 @@ func (m *Meter) tell(r *Row) {
 		return
 	}
 	log.Error("usage record expired, AWS will not bill these units")
-}
-
-// write does one thing to the ledger alone, and remembers whether that worked.
-func (m *Meter) write(ctx context.Context, do func(context.Context) error) error {
-	select {
-	case <-m.committing:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { m.committing <- struct{}{} }()
-	err := do(ctx)
-	if err != nil && ctx.Err() != nil {
-		return err // of the caller, not of the ledger
-	}
-	if before := m.Writable(); err != nil && before == nil {
-		m.log.Error("ledger can't be written, counts are kept in memory", "error", err)
-	} else if err == nil && before != nil {
-		m.log.Info("ledger can be written again")
-	}
-	m.failure.Store(&err)
-	return err
 }
 
 // commit commits what is pending and then the ends of licenses. The caller has the token.

@@ -79,7 +79,7 @@ type Delta struct {
 type Total struct {
 	License policy.Key
 	Feature string
-	Ends    time.Time // when the license ended; zero while active
+	Ends    time.Time // when the license ended, once its last hours are frozen; otherwise zero
 	Seq     uint64    // the last sequence of the writer that asks
 	// Periods holds the present period of each length: its start and the units counted in it.
 	Periods [policy.Periods]PeriodTotal

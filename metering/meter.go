@@ -2,6 +2,7 @@ package metering
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -40,8 +41,9 @@ type Meter struct {
 
 	committing chan struct{} // holds one token: who has it commits
 	batch      commit        // what is being committed; of who has the token
-	closed     time.Time     // hours before are frozen; of who has the token
-	failure    atomic.Pointer[error]
+	closed     time.Time     // hours before are frozen; of runClosing alone
+
+	commits, closing health
 }
 
 // NewMeter makes a Meter that goes on from what the ledger holds. Features are
@@ -193,12 +195,7 @@ func (m *Meter) wakeUp() {
 }
 
 // Writable is nil, or the error of the last attempt to write the ledger (BILLING B20).
-func (m *Meter) Writable() error {
-	if err := m.failure.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
+func (m *Meter) Writable() error { return errors.Join(m.commits.err(), m.closing.err()) }
 
 // Place is nil, or says why nothing is sent from here (BILLING B17).
 func (m *Meter) Place() error { return m.ledger.Place() }

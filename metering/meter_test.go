@@ -365,6 +365,7 @@ func TestB11HoursAreFrozenInAWSTimeOnceTheyAreOver(t *testing.T) {
 		}
 		c.move(time.Minute)
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if got := due(); got != 1 {
 			t.Errorf("%d records within a second of the hour's closing, want 1", got)
 		}
