@@ -163,15 +163,15 @@ func TestEveryEndpointAnswersBeforeThereIsData(t *testing.T) {
 	}
 	for path, want := range tests {
 		out, body := call(t, c, "GET", base+path, "")
-		if out.StatusCode != 200 || strings.TrimSpace(body) != want {
+		if out.StatusCode != http.StatusOK || strings.TrimSpace(body) != want {
 			t.Errorf("%s: %d %s, want %s", path, out.StatusCode, body, want)
 		}
-		if out, body = call(t, c, "HEAD", base+path, ""); out.StatusCode != 200 || body != "" {
+		if out, body = call(t, c, "HEAD", base+path, ""); out.StatusCode != http.StatusOK || body != "" {
 			t.Errorf("HEAD %s: %d %q", path, out.StatusCode, body)
 		}
 	}
 	out, body := call(t, c, "POST", base+"/v1/explain", `{"url":"/"}`)
-	if out.StatusCode != 200 || strings.TrimSpace(body) != `{"allowed":false,"reason":"fault","status":503,"mode":"enforce","steps":[]}` {
+	if out.StatusCode != http.StatusOK || strings.TrimSpace(body) != `{"allowed":false,"reason":"fault","status":503,"mode":"enforce","steps":[]}` {
 		t.Errorf("explain: %d %s", out.StatusCode, body)
 	}
 }
@@ -239,7 +239,7 @@ func TestBodyThatDoesNotSayItsLengthIsBoundedToo(t *testing.T) {
 
 func TestHeadersAreBounded(t *testing.T) {
 	c, base := local(t, empty())
-	if out, _ := call(t, c, "GET", base+"/livez", "", "X-A", strings.Repeat("a", 63<<10)); out.StatusCode != 200 {
+	if out, _ := call(t, c, "GET", base+"/livez", "", "X-A", strings.Repeat("a", 63<<10)); out.StatusCode != http.StatusOK {
 		t.Errorf("63 KiB of headers: %d", out.StatusCode)
 	}
 	if out, _ := call(t, c, "GET", base+"/livez", "", "X-A", strings.Repeat("a", 70<<10)); out.StatusCode != 431 {
@@ -268,7 +268,7 @@ func TestCallersOfAnAddressThatOthersReachShowTheToken(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/livez", "/readyz"} {
-		if out, body := call(t, c, "GET", base+path, ""); out.StatusCode != 200 {
+		if out, body := call(t, c, "GET", base+path, ""); out.StatusCode != http.StatusOK {
 			t.Errorf("%s without a token: %d %s", path, out.StatusCode, body)
 		}
 	}
@@ -288,13 +288,13 @@ func TestCertificateIsDemandedPerEndpoint(t *testing.T) {
 	}
 	nobody, proven := client(), client(ca.Client)
 	for _, path := range []string{"/livez", "/readyz"} {
-		if out, body := call(t, nobody, "GET", base+path, ""); out.StatusCode != 200 {
+		if out, body := call(t, nobody, "GET", base+path, ""); out.StatusCode != http.StatusOK {
 			t.Errorf("%s without a certificate: %d %s", path, out.StatusCode, body)
 		}
 	}
 	out, body := call(t, nobody, "GET", base+"/v1/status", "")
 	wantProblem(t, out, body, 401, "caller_unknown")
-	if out, body := call(t, proven, "GET", base+"/v1/status", ""); out.StatusCode != 200 {
+	if out, body := call(t, proven, "GET", base+"/v1/status", ""); out.StatusCode != http.StatusOK {
 		t.Errorf("with a certificate: %d %s", out.StatusCode, body)
 	}
 }
@@ -302,14 +302,14 @@ func TestCertificateIsDemandedPerEndpoint(t *testing.T) {
 func TestAdminServesOnAUnixSocket(t *testing.T) {
 	l := listentest.Open(t, listentest.Socket(t), listen.Access{})
 	c, _ := run(t, empty(), false, l)
-	if out, body := call(t, c, "GET", "http://weir/v1/status", ""); out.StatusCode != 200 {
+	if out, body := call(t, c, "GET", "http://weir/v1/status", ""); out.StatusCode != http.StatusOK {
 		t.Errorf("%d %s", out.StatusCode, body)
 	}
 }
 
 func TestProfilesAreServedOnlyWhenEnabled(t *testing.T) {
 	c, base := run(t, empty(), true, listentest.Open(t, "127.0.0.1:0", listen.Access{}))
-	if out, body := call(t, c, "GET", base+"/debug/pprof/", ""); out.StatusCode != 200 || !strings.Contains(body, "goroutine") {
+	if out, body := call(t, c, "GET", base+"/debug/pprof/", ""); out.StatusCode != http.StatusOK || !strings.Contains(body, "goroutine") {
 		t.Errorf("%d %s", out.StatusCode, body)
 	}
 }
@@ -322,7 +322,7 @@ func TestMetricsAreThoseOfTheGatherer(t *testing.T) {
 	s := empty()
 	s.Metrics = reg
 	client, base := local(t, s)
-	if out, body := call(t, client, "GET", base+"/metrics", ""); out.StatusCode != 200 || !strings.Contains(body, "weir_test_total 1\n") {
+	if out, body := call(t, client, "GET", base+"/metrics", ""); out.StatusCode != http.StatusOK || !strings.Contains(body, "weir_test_total 1\n") {
 		t.Errorf("%d %s", out.StatusCode, body)
 	}
 }

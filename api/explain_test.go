@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -130,7 +131,7 @@ func TestExplainPassesTheInstantOnAndCollectsSteps(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &got); err != nil {
 		t.Fatal(err)
 	}
-	if out.StatusCode != 200 || !cmp.Equal(got, want) {
+	if out.StatusCode != http.StatusOK || !cmp.Equal(got, want) {
 		t.Errorf("%d: %s", out.StatusCode, cmp.Diff(want, got))
 	}
 	if !asked.Equal(noon) {

@@ -116,8 +116,10 @@ func splitURL(url string) (host, path string, err error) {
 func (s Subject) subject() (policy.Subject, error) {
 	var found policy.Subject
 	for _, named := range [...]policy.Subject{
-		{Kind: policy.SubjectTenant, ID: s.Tenant}, {Kind: policy.SubjectAccount, ID: s.Account},
-		{Kind: policy.SubjectLicense, ID: s.License}, {Kind: policy.SubjectCustomer, ID: s.Customer},
+		{Kind: policy.SubjectTenant, ID: s.Tenant},
+		{Kind: policy.SubjectAccount, ID: s.Account},
+		{Kind: policy.SubjectLicense, ID: s.License},
+		{Kind: policy.SubjectCustomer, ID: s.Customer},
 	} {
 		switch {
 		case named.ID == "":

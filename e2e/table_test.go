@@ -72,7 +72,8 @@ func TestEachRowOfTheDecisionTableComesBackThroughEnvoy(t *testing.T) {
 		{"route_unmatched", call{path: "/nowhere", tenant: "initech"}, 403, codes.PermissionDenied, "", ""},
 		{"quantity_invalid", call{method: "POST", path: "/v1/import", tenant: "initech", header: map[string]string{"x-rows": "many"}}, 400, codes.InvalidArgument, "", ""},
 		{
-			"quota_exhausted", call{method: "POST", path: "/v1/import", tenant: "initech", header: map[string]string{"x-rows": "101"}},
+			"quota_exhausted",
+			call{method: "POST", path: "/v1/import", tenant: "initech", header: map[string]string{"x-rows": "101"}},
 			429, codes.ResourceExhausted, "feature limit plan plans resetsAt url used", "Retry-After RateLimit RateLimit-Policy",
 		},
 		{"fault", call{path: "/misnamed", tenant: "initech"}, 503, codes.Unavailable, "", ""},

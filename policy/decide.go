@@ -80,10 +80,7 @@ func (p *Policy) explainMatch(r *Request, i int, result matchResult) {
 	case none:
 		r.Steps.add("%s %s%s matches no route", r.Method, r.Host, r.Path)
 	default:
-		r.Steps.add("%s %s%s can be read in more than one way, and not all name one route", r.Method, r.Host, r.Path)
-		for _, reading := range readings(r.Path) {
-			r.Steps.add("  one reading is %s", reading)
-		}
+		r.Steps.add("%s %s%s can be read in more than one way: %s", r.Method, r.Host, r.Path, p.router.why(r.Method, r.Host, r.Path))
 	}
 }
 
@@ -172,42 +169,48 @@ func (p *Policy) ask(r *Request, now time.Time, rt *route, d Decision, a *asked,
 	if r.Steps.on() {
 		r.Steps.add("license %s is %s, plan %s", a.license.Key, a.state, orNone(d.Plan))
 	}
-	stale := false
+	stale := a.stale(r, now, rt, confirmed)
+	missing, ok := p.missing(rt, a.plan, adds)
 	switch {
 	case a.state == StateExpired:
 		d.Reason = LicenseExpired
-		return d
 	case a.state == StateEnded:
 		d.Reason = LicenseEnded
-		return d
-	case a.license.Direct == "":
-		age := now.Sub(later(a.license.Read, confirmed))
-		if stale = age > rt.stale; stale && r.Steps.on() {
-			r.Steps.add("entitlements were confirmed last %s ago", age.Round(time.Second))
-		}
-		if stale && !rt.staleOK {
-			d.Reason = EntitlementsStale
-			return d
-		}
-	}
-	missing, ok := p.missing(rt, a.plan, adds)
-	if !ok {
+	case stale && !rt.staleOK:
+		d.Reason = EntitlementsStale
+	case !ok && missing == "":
+		d.Reason = LicenseMissing
+	case !ok:
 		d.Reason, d.Feature = FeatureMissing, missing
-		if a.plan == nil && missing == "" {
-			d.Reason = LicenseMissing
-		}
+	case rt.meter != nil:
+		d = p.count(r, now, rt, d, a, adds)
+	default:
+		d.Reason = Allowed
+	}
+	if d.Reason != Allowed {
 		return d
 	}
-	if rt.meter != nil {
-		if d = p.count(r, now, rt, d, a, adds); d.Reason != Allowed {
-			return d
-		}
-	}
-	d.Effect, d.Reason = Allow, Allowed
+	d.Effect = Allow
 	if stale {
 		d.Reason, d.Mode, d.Cause = EntitlementsStale, Open, CauseStale
 	}
 	return d
+}
+
+// stale tells whether the license was last confirmed longer ago than the route takes.
+// A direct customer's needs no confirmation.
+func (a *asked) stale(r *Request, now time.Time, rt *route, confirmed time.Time) bool {
+	if a.license.Direct != "" {
+		return false
+	}
+	age := now.Sub(later(a.license.Read, confirmed))
+	if age <= rt.stale {
+		return false
+	}
+	if r.Steps.on() {
+		r.Steps.add("entitlements were confirmed last %s ago", age.Round(time.Second))
+	}
+	return true
 }
 
 // missing is the first feature, by name, that the route requires, or else meters,

@@ -109,7 +109,7 @@ type Terms struct {
 	Per       int64     // counted units in one billed unit, at least 1
 }
 
-// Unlimited, as Terms.Included, counts and never bills.
+// Unlimited is the Terms.Included that counts and never bills.
 const Unlimited int64 = -1
 
 // Period is the length of a quota's period, in UTC.
@@ -167,10 +167,10 @@ type Counter interface {
 
 // Taking is what one request asks of a Counter.
 type Taking struct {
-	Feature  int    // index of the feature in the Policy
-	Quantity int64  // units to count
-	Need     int64  // units that have to be left under ThenDeny
-	Terms    Terms  //
+	Feature  int   // index of the feature in the Policy
+	Quantity int64 // units to count
+	Need     int64 // units that have to be left under ThenDeny
+	Terms    Terms
 	ID       string // name of the request across repeated checks; empty: a request of its own
 	At       time.Time
 	// Look only looks: nothing is counted.
@@ -183,7 +183,7 @@ type Taking struct {
 type Balance struct {
 	// OK tells that the request fits, or that its units were counted.
 	OK bool
-	// Held tells, when not OK, that units are merely held by requests under way.
+	// Waiting tells, when not OK, that units are merely held by requests under way.
 	Waiting bool
 	Terms   Terms
 	Used    int64 // units counted in the period, this request's among them

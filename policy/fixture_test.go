@@ -57,19 +57,29 @@ func acme() Config {
 	one := Quantity{Number: ptr(int64(1))}
 	c.Routes = []Route{
 		{Name: "health", Match: Match{Path: "/healthz"}, Public: true, Mode: "enforce"},
-		{Name: "reports", Match: Match{Path: "/v1/reports/{id}"}, Requires: map[string]Requirement{"reports": {Boolean: ptr(true)}},
-			Meter: &Meter{Feature: "apiCalls", Quantity: one, When: "served"}, Mode: "enforce"},
-		{Name: "import", Match: Match{Path: "/v1/import", Methods: []string{"POST"}}, Mode: "enforce",
-			Meter: &Meter{Feature: "apiCalls", Quantity: Quantity{Mapping: &QuantitySource{RequestHeader: "x-rows"}}, When: "served"}},
-		{Name: "team", Match: Match{Path: "/v1/team/**"}, Mode: "enforce",
-			Requires: map[string]Requirement{"support": {Text: ptr("business")}, "seats": {Number: ptr(int64(10))}}},
+		{
+			Name: "reports", Match: Match{Path: "/v1/reports/{id}"}, Requires: map[string]Requirement{"reports": {Boolean: ptr(true)}},
+			Meter: &Meter{Feature: "apiCalls", Quantity: one, When: "served"}, Mode: "enforce",
+		},
+		{
+			Name: "import", Match: Match{Path: "/v1/import", Methods: []string{"POST"}}, Mode: "enforce",
+			Meter: &Meter{Feature: "apiCalls", Quantity: Quantity{Mapping: &QuantitySource{RequestHeader: "x-rows"}}, When: "served"},
+		},
+		{
+			Name: "team", Match: Match{Path: "/v1/team/**"}, Mode: "enforce",
+			Requires: map[string]Requirement{"support": {Text: ptr("business")}, "seats": {Number: ptr(int64(10))}},
+		},
 		{Name: "sso", Match: Match{Path: "/v1/sso"}, Mode: "enforce", Requires: map[string]Requirement{"sso": {Boolean: ptr(true)}}},
 		{Name: "open", Match: Match{Path: "/v1/open"}, Mode: "enforce", Failure: RouteFailure{Unknown: "allow"}},
 		{Name: "closed", Match: Match{Path: "/v1/closed"}, Mode: "enforce", Failure: RouteFailure{Unknown: "deny"}},
-		{Name: "strict", Match: Match{Path: "/v1/strict"}, Mode: "enforce",
-			Failure: RouteFailure{Stale: RouteStale{After: ptr(time.Hour), Then: "deny"}}},
-		{Name: "beta", Match: Match{Path: "/v1/beta"}, Mode: "shadow", Requires: map[string]Requirement{"sso": {Boolean: ptr(true)}},
-			Meter: &Meter{Feature: "apiCalls", Quantity: one, When: "served"}},
+		{
+			Name: "strict", Match: Match{Path: "/v1/strict"}, Mode: "enforce",
+			Failure: RouteFailure{Stale: RouteStale{After: ptr(time.Hour), Then: "deny"}},
+		},
+		{
+			Name: "beta", Match: Match{Path: "/v1/beta"}, Mode: "shadow", Requires: map[string]Requirement{"sso": {Boolean: ptr(true)}},
+			Meter: &Meter{Feature: "apiCalls", Quantity: one, When: "served"},
+		},
 		{Name: "plain", Match: Match{Path: "/v1/plain"}, Mode: "enforce"},
 	}
 	return c

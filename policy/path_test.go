@@ -175,3 +175,18 @@ func FuzzPath(f *testing.F) {
 func sameSet(a, b []string) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
+
+// readings are the readings of a path as received, for people; none where it is
+// ambiguous whatever the routes are.
+func readings(path string) []string {
+	end, _ := scan(path)
+	var all []string
+	f := newReader().read(path[:end], func(reading []byte) bool {
+		all = append(all, string(reading))
+		return true
+	})
+	if f != "" {
+		return nil
+	}
+	return all
+}

@@ -60,7 +60,7 @@ func (d *Decision) Problem() Problem {
 }
 
 // Detail is one sentence for the buyer; a gRPC caller gets it as the message.
-func (d *Decision) Detail() string {
+func (d *Decision) Detail() string { //nolint:cyclop // a table: one sentence for each reason
 	switch d.Reason {
 	case HeadersTooMany:
 		return fmt.Sprintf("The request has more than %d headers.", maxHeaders)

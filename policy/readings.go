@@ -153,18 +153,3 @@ func (r *reader) keep(start int) bool {
 	r.texts = append(r.texts, text{start, len(r.arena), hash})
 	return true
 }
-
-// readings are the readings of a path as received, for people; none where it is
-// ambiguous whatever the routes are.
-func readings(path string) []string {
-	end, _ := scan(path)
-	var all []string
-	f := newReader().read(path[:end], func(reading []byte) bool {
-		all = append(all, string(reading))
-		return true
-	})
-	if f != "" {
-		return nil
-	}
-	return all
-}

@@ -20,7 +20,7 @@ const (
 
 // facts are those of every reason. 402 and 403 are PERMISSION_DENIED to gRPC
 // callers: the call is understood and refused, and repeating it does not help.
-func (r Reason) facts() reasonFacts {
+func (r Reason) facts() reasonFacts { //nolint:cyclop // a table: one line for each reason
 	switch r {
 	case HeadersTooMany:
 		return reasonFacts{"headers_too_many", "Too many request headers", 431, grpcResourceExhausted}

@@ -24,7 +24,8 @@ type Attributes interface {
 	Header(name string) (value string, n int)
 	// Headers counts the client's headers, pseudo headers and weir's own apart.
 	Headers() int
-	// Metadata is a dynamic metadata value, found by namespace and path of keys; false when it is none or no text or number.
+	// Metadata is a dynamic metadata value, found by namespace and path of keys: text, or a number or boolean as text.
+	// One that is there and is none of these is an empty text.
 	Metadata(namespace string, path []string) (string, bool)
 	// Context is a context extension of the proxy's route.
 	Context(key string) (string, bool)

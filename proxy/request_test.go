@@ -60,7 +60,9 @@ func TestRequestReadsWhatEnvoySays(t *testing.T) {
 
 func TestIncompleteChecksAreReadWithoutPanic(t *testing.T) {
 	for _, in := range []*authv3.CheckRequest{
-		nil, {}, {Attributes: &authv3.AttributeContext{}},
+		nil,
+		{},
+		{Attributes: &authv3.AttributeContext{}},
 		{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{}}},
 	} {
 		c, ok := request(in, true)
@@ -97,8 +99,13 @@ func TestHeadersAreReadFromBothForms(t *testing.T) {
 		value string
 		n     int
 	}{
-		{c, "x-a", "1", 1}, {c, "x-empty", "", 1}, {c, "x-none", "", 0},
-		{raw, "x-a", "1", 1}, {raw, "x-empty", "", 1}, {raw, "x-none", "", 0}, {raw, "x-b", "1,2", 2},
+		{c, "x-a", "1", 1},
+		{c, "x-empty", "", 1},
+		{c, "x-none", "", 0},
+		{raw, "x-a", "1", 1},
+		{raw, "x-empty", "", 1},
+		{raw, "x-none", "", 0},
+		{raw, "x-b", "1,2", 2},
 	}
 	for _, tt := range tests {
 		if value, n := tt.c.Attributes.Header(tt.name); value != tt.value || n != tt.n {

@@ -104,8 +104,13 @@ func dynamicMetadata(d *policy.Decision) *structpb.Struct {
 	}
 	fields := make(map[string]*structpb.Value, 7)
 	for _, f := range [...]struct{ name, value string }{
-		{"tenant", d.Tenant}, {"account", d.Account}, {"license", string(d.License)}, {"plan", d.Plan},
-		{"route", d.Route}, {"decision", decision}, {"reason", d.Reason.String()},
+		{"tenant", d.Tenant},
+		{"account", d.Account},
+		{"license", string(d.License)},
+		{"plan", d.Plan},
+		{"route", d.Route},
+		{"decision", decision},
+		{"reason", d.Reason.String()},
 	} {
 		if f.value != "" {
 			fields[f.name] = structpb.NewStringValue(headerValue(f.value))

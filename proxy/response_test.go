@@ -6,7 +6,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -263,19 +263,28 @@ func TestOnlyOneConstructorMakesACheckResponse(t *testing.T) {
 	if got := new(authv3.CheckResponse).GetStatus().GetCode(); got != 0 {
 		t.Fatalf("an empty answer has code %d", got)
 	}
-	pkgs, err := parser.ParseDir(token.NewFileSet(), ".", func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }, 0)
+	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
 	made := 0
-	ast.Inspect(pkgs["proxy"], func(n ast.Node) bool {
-		if lit, ok := n.(*ast.CompositeLit); ok {
-			if s, ok := lit.Type.(*ast.SelectorExpr); ok && s.Sel.Name == "CheckResponse" {
-				made++
-			}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
 		}
-		return true
-	})
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if lit, ok := n.(*ast.CompositeLit); ok {
+				if s, ok := lit.Type.(*ast.SelectorExpr); ok && s.Sel.Name == "CheckResponse" {
+					made++
+				}
+			}
+			return true
+		})
+	}
 	if made != 1 {
 		t.Errorf("CheckResponse is made in %d places, want 1", made)
 	}

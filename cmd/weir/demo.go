@@ -34,7 +34,7 @@ func demo(ctx context.Context, c *console, fs *flag.FlagSet, args []string) erro
 	if err != nil {
 		return fmt.Errorf("make a directory for the demo: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // it is in the system's directory for what may go
 	show := c.out
 	if *asJSON {
 		show = c.err

@@ -15,8 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/h2c"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -109,7 +107,10 @@ func first(md metadata.MD, name string) string {
 // Run serves HTTP/1.1 and HTTP/2 on the one listener and gRPC on the other until the
 // context ends. A nil gRPC listener serves HTTP only.
 func (a *App) Run(ctx context.Context, web, rpc net.Listener) error {
-	srv := &http.Server{Handler: h2c.NewHandler(a, &http2.Server{}), ReadHeaderTimeout: 10 * time.Second}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	srv := &http.Server{Handler: a, ReadHeaderTimeout: 10 * time.Second, Protocols: protocols}
 	failed := make(chan error, 2)
 	go func() { failed <- srv.Serve(web) }()
 	grpcServer := grpc.NewServer(grpc.UnknownServiceHandler(a.serveGRPC))

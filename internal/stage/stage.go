@@ -79,7 +79,7 @@ func (s *Stage) set(ctx context.Context) error {
 	if err := s.takePorts(); err != nil {
 		return err
 	}
-	s.Control.URL = "http://" + s.address(portEmulator)
+	s.URL = "http://" + s.address(portEmulator)
 	s.Ingress, s.Admin, s.Application = s.address(portIngress), s.address(portAdmin), s.address(portApp)
 	if err := s.startApp(ctx); err != nil {
 		return err
@@ -170,7 +170,7 @@ func (s *Stage) startEmulator(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.emulator.await(ctx, answers(s.Control.URL+"/_control/clock"))
+	return s.emulator.await(ctx, answers(s.URL+"/_control/clock"))
 }
 
 // state is the line of the configuration that names the state directory.
