@@ -150,7 +150,7 @@ func (w *writer) value(v *policy.Value) {
 
 func (r *reader) value() (v policy.Value) {
 	kind := r.count()
-	v.Kind = policy.ValueKind(kind & math.MaxUint8) //nolint:gosec // an unknown kind fails below
+	v.Kind = policy.ValueKind(kind & math.MaxUint8)
 	switch v.Kind {
 	case policy.ValueBoolean:
 		v.Boolean = r.count() == 1
@@ -172,7 +172,7 @@ func (r *reader) value() (v policy.Value) {
 // writer appends to a copy.
 type writer struct{ b []byte }
 
-func (w *writer) count(n int)    { w.b = binary.AppendUvarint(w.b, uint64(n)) } //nolint:gosec // never negative
+func (w *writer) count(n int)    { w.b = binary.AppendUvarint(w.b, uint64(n)) }
 func (w *writer) number(n int64) { w.b = binary.AppendVarint(w.b, n) }
 
 func (w *writer) text(s string) {
@@ -213,7 +213,7 @@ func (r *reader) count() int {
 		return 0
 	}
 	r.b = r.b[used:]
-	return int(n) //nolint:gosec // at most maxCopy
+	return int(n)
 }
 
 func (r *reader) number() int64 {

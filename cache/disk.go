@@ -96,7 +96,7 @@ func (d *disk) store(b []byte) error {
 type osFiles struct{}
 
 func (osFiles) Read(name string) ([]byte, error) {
-	f, err := os.Open(name) // #nosec G304 -- a fixed name in the state directory
+	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
@@ -108,13 +108,13 @@ func (osFiles) Read(name string) ([]byte, error) {
 }
 
 func (osFiles) Create(name string) (file, error) {
-	return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) // #nosec G304 -- a fixed name in the state directory
+	return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 }
 
 func (osFiles) Rename(from, to string) error { return os.Rename(from, to) }
 
 func (osFiles) SyncDir(dir string) error {
-	d, err := os.Open(dir) // #nosec G304 -- the state directory
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

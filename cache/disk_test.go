@@ -263,9 +263,15 @@ func TestCopyIsWrittenAgainWhenTheDiskReturns(t *testing.T) {
 		if err := w.save(); !errors.Is(err, errFaulty) {
 			t.Errorf("got %v, want the disk's error", err)
 		}
-		w.disk.files = osFiles{}
-		if err := w.save(); err != nil {
-			t.Fatal(err)
+		done = nil
+		w.disk.files = faulty{steps: &done}
+		for range 2 { // the second time there is nothing new
+			if err := w.save(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, want := strings.Join(done, ", "), "create, write, sync, close, rename, sync directory"; got != want {
+			t.Errorf("steps: got %s, want %s", got, want)
 		}
 		open(t, &aws{}, dir).wants(t, "initech", "/any", policy.Allowed)
 	})

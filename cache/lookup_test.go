@@ -133,6 +133,13 @@ func TestNegativeEntryIsDroppedByWhateverNamesTheBuyer(t *testing.T) {
 		"a hint of the account": func(t *testing.T, w *weir) {
 			w.hint(t, Hint{Account: stranger})
 		},
+		"a hint whose read fails": func(t *testing.T, w *weir) {
+			w.source.fail(errors.New("throttled"))
+			if _, err := w.Hint(t.Context(), Hint{Account: stranger}); err == nil {
+				t.Error("the failure was not told")
+			}
+			w.source.fail(nil)
+		},
 		"a sweep": func(t *testing.T, w *weir) {
 			if err := w.sweep(t.Context(), "acme"); err != nil {
 				t.Fatal(err)

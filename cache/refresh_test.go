@@ -115,15 +115,35 @@ func TestLicenseThatComesBackBetweenTheTwoReadsGoesOn(t *testing.T) {
 		source.put(held(arn1, initech, "basic"))
 		w := run(t, source, t.TempDir())
 		source.drop(arn1)
-		w.hint(t, Hint{Product: "acme", License: arn1, Account: initech, At: time.Now()})
+		w.hint(t, Hint{Product: "acme", License: arn1, Account: initech})
 		settle(15 * time.Second)
+		w.wants(t, "initech", "/any", policy.Allowed) // although the reads after 2 and 10 s did not show it either
 		source.put(held(arn1, initech, "basic"))
 		settle(5 * time.Minute)
 		w.wants(t, "initech", "/any", policy.Allowed)
 		source.drop(arn1)
+		shown, _ := w.Snapshot().License(arn1)
 		w.hint(t, Hint{Product: "acme", License: arn1, Account: initech})
 		settle(time.Second)
 		w.wants(t, "initech", "/any", policy.Allowed) // the count of two began anew
+		settle(time.Minute)
+		w.wants(t, "initech", "/any", policy.LicenseEnded)
+		if l, _ := w.Snapshot().License(arn1); !l.Ended.Equal(shown.Read) {
+			t.Errorf("ended %s, last shown %s", l.Ended, shown.Read)
+		}
+	})
+}
+
+func TestLicenseBoughtDuringASweepIsNotMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, &aws{}, t.TempDir())
+		r := w.begin(target{product: "acme"})
+		bought := w.begin(target{"acme", policy.Subject{Kind: policy.SubjectAccount, ID: initech}})
+		bought.found, bought.complete = []policy.License{held(arn1, initech, "basic")}, true
+		w.apply(bought)
+		if missing := w.finishSweep(r, nil); len(missing) != 0 {
+			t.Errorf("missing: got %d licenses, want none", len(missing))
+		}
 	})
 }
 
@@ -453,6 +473,27 @@ func TestExpiryIsAMinimum(t *testing.T) {
 		w.wants(t, "initech", "/any", policy.Allowed)
 		if l, _ := w.Snapshot().License(arn1); !l.TermStarts.Equal(l.Read) || l.TermStarts.Equal(l.Starts) {
 			t.Errorf("term began %s, want when the renewal was seen, %s", l.TermStarts, l.Read)
+		}
+	})
+}
+
+func TestSweepThatStillShowsTheOldDateEndsTheGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &aws{}
+		l := held(arn1, initech, "basic")
+		l.Entitlements[0].Expires = time.Now().Add(time.Hour)
+		source.put(l)
+		w := open(t, source, t.TempDir())
+		for _, step := range []struct {
+			after time.Duration
+			want  policy.Reason
+		}{{0, policy.Allowed}, {time.Hour, policy.Allowed}, {5 * time.Minute, policy.LicenseExpired}} {
+			time.Sleep(step.after)
+			if err := w.sweep(t.Context(), "acme"); err != nil {
+				t.Fatal(err)
+			}
+			w.renewLapsed(time.Now())
+			w.wants(t, "initech", "/any", step.want)
 		}
 	})
 }
