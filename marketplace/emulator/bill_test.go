@@ -29,7 +29,8 @@ func (m *model) take(batch []types.UsageRecord) []string {
 		age := m.now.Sub(*r.Timestamp)
 		monthEnd := time.Date(r.Timestamp.Year(), r.Timestamp.Month()+1, 1, 6, 0, 0, 0, time.UTC)
 		end, over := m.ended[*r.LicenseArn]
-		if age < 0 || age >= 24*time.Hour || !m.now.Before(monthEnd) || over && r.Timestamp.After(end) {
+		outside := over && m.now.Sub(end) < time.Hour && r.Timestamp.After(end)
+		if age < 0 || age >= 24*time.Hour || !m.now.Before(monthEnd) || outside {
 			return nil
 		}
 	}

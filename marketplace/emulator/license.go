@@ -73,9 +73,14 @@ func (l *license) alive() bool { return l.ended.IsZero() }
 // provisioned is true while GetEntitlements shows the license.
 func (l *license) provisioned(now time.Time) bool { return l.alive() && !now.Before(l.starts) }
 
+// inFinalHour is true after the end, while usage from before it is still taken.
+func (l *license) inFinalHour(now time.Time) bool {
+	return !l.alive() && now.Before(l.ended.Add(finalHour))
+}
+
 // subscribed is true while usage of the license is taken.
 func (l *license) subscribed(now time.Time) bool {
-	return !l.suspended && (l.alive() || now.Before(l.ended.Add(finalHour)))
+	return !l.suspended && (l.alive() || l.inFinalHour(now))
 }
 
 // licenses is every license ever created, with the ways to find one. Ended ones stay: they answer for an hour,

@@ -135,7 +135,9 @@ func checkTime(u *usage, now time.Time) error {
 	if l == nil {
 		return nil
 	}
-	if u.timestamp.Before(l.starts) || !l.alive() && u.timestamp.After(l.ended) {
+	// After the final hour the record itself is answered CustomerNotSubscribed, whatever its time.
+	afterEnd := l.inFinalHour(now) && u.timestamp.After(l.ended)
+	if u.timestamp.Before(l.starts) || afterEnd {
 		if l.arn == "" {
 			return refuse("TimestampOutOfBoundsException", "The timestamp %s is outside of the customer's subscription.",
 				u.timestamp.Format(time.RFC3339))

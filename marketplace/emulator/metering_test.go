@@ -273,6 +273,8 @@ func TestUsageOfAnEndedLicenseIsTakenForOneHour(t *testing.T) {
 			want(t, "within the hour", w.statuses(usage(l, "calls", at(t, noon), 4)), []string{"Success"})
 			w.advance("1s")
 			want(t, "after it", w.statuses(usage(l, "bytes", at(t, noon), 4)), []string{"CustomerNotSubscribed"})
+			w.advance("1h")
+			want(t, "usage of later, too", w.statuses(usage(l, "bytes", at(t, "2026-11-15T13:30:00Z"), 4)), []string{"CustomerNotSubscribed"})
 			want(t, "bill", len(w.bill()), 1)
 		})
 	}
