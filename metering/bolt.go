@@ -13,6 +13,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/bbolt"
+
+	"github.com/weirhq/weir/policy"
 )
 
 // Bolt is the ledger on a local file. Every method that changes it is one
@@ -277,7 +279,7 @@ func unseal(value []byte, v any) error {
 // castagnoli is the table of CRC-32C, which the package crc32 makes once.
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 
-func bookKey[L ~string](license L, feature string) []byte {
+func bookKey(license policy.Key, feature string) []byte {
 	return []byte(string(license) + "\x00" + feature)
 }
 

@@ -3,7 +3,6 @@ package metering
 import (
 	"context"
 	"fmt"
-	"slices"
 )
 
 // Commit adds deltas, all in one transaction.
@@ -30,16 +29,12 @@ func (b *Bolt) Commit(ctx context.Context, writer string, seq uint64, deltas []D
 	return totals, nil
 }
 
-// byBook groups the indexes of deltas by the key of their book, each by hour, so that a
-// commit that was held up over the end of a period fills the earlier one first.
+// byBook groups the indexes of deltas by the key of their book.
 func byBook(deltas []Delta) map[string][]int {
 	books := map[string][]int{}
 	for i := range deltas {
 		key := string(bookKey(deltas[i].License, deltas[i].Feature))
 		books[key] = append(books[key], i)
-	}
-	for _, indexes := range books {
-		slices.SortStableFunc(indexes, func(i, j int) int { return deltas[i].Hour.Compare(deltas[j].Hour) })
 	}
 	return books
 }

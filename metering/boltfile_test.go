@@ -96,6 +96,20 @@ func TestB20CorruptFileNeverOpensWithOtherCounts(t *testing.T) {
 	}
 }
 
+func TestB20AChangedCountIsNoticedByItsChecksum(t *testing.T) {
+	path := written(t)
+	whole, err := os.ReadFile(path)
+	must(t, err)
+	bad := bytes.ReplaceAll(whole, []byte(`"counted":100,`), []byte(`"counted":900,`))
+	if bytes.Equal(bad, whole) {
+		t.Fatal("the file does not hold the count as this test expects it")
+	}
+	must(t, os.WriteFile(path, bad, 0o600))
+	if _, err := reopen(path); !errors.Is(err, metering.ErrCorrupt) {
+		t.Errorf("got %v, want ErrCorrupt", err)
+	}
+}
+
 func TestALedgerInUseIsRefusedAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger")
 	openBolt(t, path, metering.DefaultConfig(), place())

@@ -373,6 +373,42 @@ func TestB11HoursAreFrozenInAWSTimeOnceTheyAreOver(t *testing.T) {
 	})
 }
 
+func TestB09AUnitBelongsToTheHourInWhichItIsCounted(t *testing.T) {
+	l, c := bolt(t), new(clock).at(ledgertest.Hour())
+	m := newMeter(t, l, c)
+	counter := m.Counter(license(ledgertest.License))
+	next := ledgertest.Hour().Add(time.Hour)
+	for _, at := range []time.Time{next.Add(-time.Nanosecond), next, next.Add(time.Second)} {
+		counter.Take(one("", at, monthly(0, policy.ThenBill)))
+	}
+	must(t, m.Flush(t.Context()))
+	rows, err := ledgertest.AllRows(t.Context(), l)
+	must(t, err)
+	if len(rows) != 2 || rows[0].Units != 1 || rows[1].Units != 2 || !rows[1].Hour.Equal(next) {
+		t.Errorf("got %+v, want 1 unit and then 2", rows)
+	}
+}
+
+func TestB15AnEndThatACrashCutOffIsToldAgain(t *testing.T) {
+	l, c := bolt(t), new(clock).at(ledgertest.Hour().Add(time.Minute))
+	ended := license(ledgertest.License)
+	ended.Ended = c.now()
+	d := ledgertest.Delta(ledgertest.Hour(), 1, ledgertest.Bill(1))
+	d.Ends = ended.Ended
+	_, err := l.Commit(t.Context(), "local", 1, []metering.Delta{d}) // and no FreezeLicense after it
+	must(t, err)
+	m := newMeter(t, l, c)
+	for range 2 {
+		m.Counter(ended)
+	}
+	must(t, m.Flush(t.Context()))
+	due, err := l.Due(t.Context(), c.now(), 10)
+	must(t, err)
+	if len(due) != 1 {
+		t.Errorf("%d records are due, want 1", len(due))
+	}
+}
+
 func TestB18AStepBackOpensNoFrozenHour(t *testing.T) {
 	l, c := bolt(t), new(clock).at(ledgertest.Hour().Add(30*time.Minute))
 	m := newMeter(t, l, c)

@@ -120,7 +120,21 @@ func (s *sending) want(state string, n int) {
 	}
 }
 
-func TestB10FrozenBeforeSentAndB14InCallsOf25(t *testing.T) {
+func TestB10FrozenBeforeSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSending(t)
+		s.count("acme", 60)
+		s.start()
+		time.Sleep(2 * time.Second)
+		s.want("acme accepted", 60)
+		if len(s.aws.unready) > 0 {
+			t.Errorf("left before they were marked: %v", s.aws.unready)
+		}
+		must(t, s.stop())
+	})
+}
+
+func TestB14OneProductAndAtMost25RecordsACall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSending(t)
 		s.count("acme", 60)
@@ -138,9 +152,6 @@ func TestB10FrozenBeforeSentAndB14InCallsOf25(t *testing.T) {
 					t.Error("a call of two products")
 				}
 			}
-		}
-		if len(s.aws.unready) > 0 {
-			t.Errorf("left before they were marked: %v", s.aws.unready)
 		}
 		must(t, s.stop())
 	})
@@ -248,14 +259,19 @@ func TestB12ABlockedRecordIsTriedAloneEveryHourOfAWSTime(t *testing.T) {
 		if !strings.Contains(s.log.String(), "InvalidUsageDimensionException") {
 			t.Errorf("the log does not say why: %s", s.log)
 		}
+		later := ledgertest.Delta(ledgertest.Hour().Add(time.Hour), 5, ledgertest.Bill(1))
+		_, err := s.ledger.Commit(t.Context(), "later", 1, []metering.Delta{later})
+		must(t, err)
 		s.clock.move(time.Hour)
+		must(t, s.ledger.Freeze(t.Context(), s.clock.now(), nil))
 		time.Sleep(2 * time.Second)
-		if got := s.aws.count(); got != 2 || len(s.aws.calls[1]) != 1 {
-			t.Errorf("%d calls, want 2, the second with one record", got)
+		s.want("acme accepted", 3)
+		if got := s.aws.count(); got != 3 || len(s.aws.calls[1]) != 1 || len(s.aws.calls[2]) != 1 {
+			t.Errorf("%d calls, want 3, the blocked record apart from the new one", got)
 		}
 		s.clock.move(24 * time.Hour)
 		time.Sleep(2 * time.Second)
-		if got := s.aws.count(); got != 2 {
+		if got := s.aws.count(); got != 3 {
 			t.Errorf("%d calls, want none after the deadline", got)
 		}
 		must(t, s.stop())
@@ -314,6 +330,22 @@ func TestB12AnswersAreWrittenAlthoughTheContextHasEnded(t *testing.T) {
 			t.Fatalf("%d calls, want 1 that was under way", got)
 		}
 		s.want("acme accepted", 1)
+	})
+}
+
+func TestB13NothingLeavesAfterItsDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSending(t)
+		s.count("acme", 50)
+		s.aws.answer = func(metering.Record) metering.Outcome {
+			s.clock.move(time.Hour) // the deadline passes during the first call
+			return metering.Outcome{Answer: metering.Success}
+		}
+		s.start()
+		time.Sleep(5 * time.Second)
+		s.want("acme accepted", 25)
+		s.want("acme frozen", 25)
+		must(t, s.stop())
 	})
 }
 
