@@ -116,9 +116,9 @@ func (c *Cache) Close() { c.negatives.close() }
 // Snapshot is what memory holds now.
 func (c *Cache) Snapshot() *Snapshot { return c.snapshot.Load() }
 
-// Run, once in a Cache's life, keeps it true until the context ends: it sweeps every product, reads
+// Run keeps the cache true until the context ends: it sweeps every product, reads
 // again what has to be, and writes the disk copy, the last time when it ends. The
-// error is that of the last write.
+// error is that of the last write. A Cache runs once.
 func (c *Cache) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	c.crew.open(ctx)
@@ -162,8 +162,11 @@ func (c *Cache) publish(e *edit) {
 	before, now := c.snapshot.Load(), c.now()
 	next := e.finish(now)
 	for key, r := range e.fresh {
-		old, ok := before.licenses.get(string(key))
-		if until := r.holding.Until; !until.IsZero() && !(ok && old.holding.Until.Equal(until)) {
+		var awaited time.Time
+		if old, ok := before.licenses.get(string(key)); ok {
+			awaited = old.holding.Until
+		}
+		if until := r.holding.Until; !until.IsZero() && !until.Equal(awaited) {
 			c.expiries.push(expiry{until, key})
 		}
 		c.watchExpiry(r.license, next.Confirmed(r.license.Product), now)

@@ -39,14 +39,14 @@ var errDamaged = errors.New("the file is cut off or damaged")
 func encode(c copied) []byte {
 	w := writer{b: make([]byte, 0, len(copyMagic)+256*len(c.licenses)+1024)}
 	w.b = append(w.b, copyMagic...)
-	w.count(len(c.products))
+	w.natural(len(c.products))
 	for i := range c.products {
 		p := &c.products[i]
 		w.text(p.name)
 		w.text(p.code)
 		w.time(p.confirmed)
 	}
-	w.count(len(c.licenses))
+	w.natural(len(c.licenses))
 	for i := range c.licenses {
 		w.license(&c.licenses[i])
 	}
@@ -102,11 +102,11 @@ func (w *writer) license(c *copiedLicense) {
 	if l.Suspended {
 		flags |= flagSuspended
 	}
-	w.count(flags)
+	w.natural(flags)
 	for _, t := range []time.Time{l.Starts, l.TermStarts, l.Read, l.Ended, c.changed} {
 		w.time(t)
 	}
-	w.count(len(l.Entitlements))
+	w.natural(len(l.Entitlements))
 	for i := range l.Entitlements {
 		e := &l.Entitlements[i]
 		w.text(e.Dimension)
@@ -119,7 +119,7 @@ func (r *reader) license() copiedLicense {
 	l := &policy.License{
 		Key: policy.Key(r.text()), Product: r.common(), Account: r.text(), Customer: r.text(), Plan: r.common(), Direct: r.text(),
 	}
-	flags := r.count()
+	flags := r.natural()
 	l.Trial, l.Suspended = flags&flagTrial != 0, flags&flagSuspended != 0
 	l.Starts, l.TermStarts, l.Read, l.Ended = r.time(), r.time(), r.time(), r.time()
 	c := copiedLicense{license: l, changed: r.time()}
@@ -130,14 +130,14 @@ func (r *reader) license() copiedLicense {
 }
 
 func (w *writer) value(v *policy.Value) {
-	w.count(int(v.Kind))
+	w.natural(int(v.Kind))
 	switch v.Kind {
 	case policy.ValueBoolean:
 		n := 0
 		if v.Boolean {
 			n = 1
 		}
-		w.count(n)
+		w.natural(n)
 	case policy.ValueInteger:
 		w.number(v.Integer)
 	case policy.ValueDecimal:
@@ -149,11 +149,11 @@ func (w *writer) value(v *policy.Value) {
 }
 
 func (r *reader) value() (v policy.Value) {
-	kind := r.count()
-	v.Kind = policy.ValueKind(kind & math.MaxUint8)
+	kind := r.natural()
+	v.Kind = policy.ValueKind(min(kind, math.MaxUint8)) // an unknown kind fails below
 	switch v.Kind {
 	case policy.ValueBoolean:
-		v.Boolean = r.count() == 1
+		v.Boolean = r.natural() == 1
 	case policy.ValueInteger:
 		v.Integer = r.number()
 	case policy.ValueDecimal:
@@ -172,17 +172,17 @@ func (r *reader) value() (v policy.Value) {
 // writer appends to a copy.
 type writer struct{ b []byte }
 
-func (w *writer) count(n int)    { w.b = binary.AppendUvarint(w.b, uint64(n)) }
+func (w *writer) natural(n int)  { w.b = binary.AppendUvarint(w.b, uint64(n)) }
 func (w *writer) number(n int64) { w.b = binary.AppendVarint(w.b, n) }
 
 func (w *writer) text(s string) {
-	w.count(len(s))
+	w.natural(len(s))
 	w.b = append(w.b, s...)
 }
 
 func (w *writer) time(t time.Time) {
 	w.number(t.Unix())
-	w.count(t.Nanosecond())
+	w.natural(t.Nanosecond())
 }
 
 // reader takes from a copy. After a failure it gives zeros.
@@ -203,10 +203,20 @@ func (r *reader) take(n int) []byte {
 }
 
 // count is a number of things that follow: never more than there are bytes, so that
-// a wrong one can't ask for much memory or time. Nanoseconds are below 2^30 as well.
+// a wrong one can't ask for much memory or time.
 func (r *reader) count() int {
+	n := r.natural()
+	if n > len(r.b) {
+		r.failed = true
+		return 0
+	}
+	return n
+}
+
+// natural is a number from 0 to 2^30.
+func (r *reader) natural() int {
 	n, used := binary.Uvarint(r.b)
-	if used <= 0 || n > maxCopy {
+	if used <= 0 || n > 1<<30 {
 		r.failed = true
 	}
 	if r.failed {
@@ -242,6 +252,6 @@ func (r *reader) common() string {
 }
 
 func (r *reader) time() time.Time {
-	seconds, nanoseconds := r.number(), r.count()
+	seconds, nanoseconds := r.number(), r.natural()
 	return time.Unix(seconds, int64(nanoseconds)).UTC()
 }

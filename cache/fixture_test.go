@@ -295,3 +295,13 @@ func (w *weir) hint(t *testing.T, h Hint) (changed bool) {
 	}
 	return changed
 }
+
+func bubble(t *testing.T, name string, f func(t *testing.T)) {
+	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
+}
+
+// settle lets so much time pass, and all that falls due in it happen.
+func settle(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}

@@ -130,18 +130,18 @@ func (c *Cache) licenseStatus(s *Snapshot, l *policy.License, now time.Time) Lic
 		Plan:  c.policy.PlanOf(l, confirmed, now),
 		State: c.policy.LicenseState(l, confirmed, now),
 	}
-	if _, missed := c.absence(l.Key); !missed && l.Ended.IsZero() && l.Direct == "" {
+	if !c.missed(l.Key) && l.Ended.IsZero() && l.Direct == "" {
 		status.Confirmed = latest(l.Read, confirmed)
 	}
 	return status
 }
 
-// absence tells whether the last reads did not show a license.
-func (c *Cache) absence(key policy.Key) (absence, bool) {
+// missed tells whether the last reads did not show a license.
+func (c *Cache) missed(key policy.Key) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	a, ok := c.absent[key]
-	return a, ok
+	_, ok := c.absent[key]
+	return ok
 }
 
 // licenseCount is what weir_licenses counts by.
