@@ -1,6 +1,8 @@
 package emulator_test
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"io"
 	"net/http"
 	"net/url"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/marketplaceentitlementservice"
 	"github.com/aws/aws-sdk-go-v2/service/marketplacemetering"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -158,5 +161,30 @@ func TestCredentialsHaveTwoParts(t *testing.T) {
 	for text, valid := range map[string]bool{"": true, "KEY:SECRET": true, "KEY": false, "KEY:": false, ":SECRET": false} {
 		err := emulator.Config{Credentials: text}.Validate()
 		want(t, text, err == nil, valid)
+	}
+}
+
+func TestASignatureIsForOneServiceAndOneBody(t *testing.T) {
+	w := newWorld(t, emulator.Config{Credentials: "AKID:secret"})
+	const body = `{"RegistrationToken":"x"}`
+	signed := func(service, sent string) string {
+		request := newRequest(t, http.MethodPost, w.url+"/", sent, "X-Amz-Target", "AWSMPMeteringService.ResolveCustomer", "X-Note", " two   words ")
+		sum := sha256.Sum256([]byte(body))
+		err := v4.NewSigner().SignHTTP(t.Context(), aws.Credentials{AccessKeyID: "AKID", SecretAccessKey: "secret"}, request,
+			hex.EncodeToString(sum[:]), service, "eu-west-1", time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, answer := raw(t, request)
+		return answer
+	}
+	for _, test := range []struct{ name, service, body, says string }{
+		{"right", "aws-marketplace", body, "InvalidTokenException"},
+		{"another service", "sqs", body, "scoped to correct service: 'aws-marketplace'"},
+		{"another body", "aws-marketplace", `{"RegistrationToken":"y"}`, "does not match"},
+	} {
+		if got := signed(test.service, test.body); !strings.Contains(got, test.says) {
+			t.Errorf("%s: got %s, want %s", test.name, got, test.says)
+		}
 	}
 }

@@ -219,6 +219,16 @@ func TestAnAgreementEndsByItselfUnlessItRenews(t *testing.T) {
 	want(t, "same license", aws.ToString(out.Entitlements[0].LicenseArn), renews.LicenseArn)
 }
 
+func TestARenewalMovesTheEnd(t *testing.T) {
+	w := standing(t)
+	l := w.buyer("acme", buyerAccount, `,"ends":"2026-11-15T13:00:00Z","entitlements":[{"dimension":"basic","value":true}]`)
+	w.must(http.MethodPost, l.on("renew"), `{"expires":"2026-11-15T15:00:00Z"}`, nil)
+	w.advance("2h")
+	want(t, "at the old end", len(w.holds("acme", nil)), 1)
+	w.advance("1h")
+	want(t, "at the new end", len(w.holds("acme", nil)), 0)
+}
+
 func (w *world) meterAt(l license, timestamp string) []string {
 	w.t.Helper()
 	return w.statuses(usage(l, "calls", at(w.t, timestamp), 1))

@@ -67,8 +67,9 @@ func TestDuplicateDeniesAnIdenticalRecordOnly(t *testing.T) {
 	l := w.buyer("acme", buyerAccount, "")
 	w.must(http.MethodPost, "faults", `{"operation":"BatchMeterUsage","kind":"duplicate"}`, nil)
 	r := usage(l, "calls", at(t, "2026-11-15T11:00:00Z"), 17)
-	got := [][]string{w.statuses(r), w.statuses(r), w.statuses(r)}
-	want(t, "statuses", got, [][]string{{"Success"}, {"DuplicateRecord"}, {"Success"}})
+	other := usage(l, "calls", at(t, "2026-11-15T11:00:00Z"), 18) // a duplicate by itself: the fault waits on
+	got := [][]string{w.statuses(r), w.statuses(other), w.statuses(r), w.statuses(r)}
+	want(t, "statuses", got, [][]string{{"Success"}, {"DuplicateRecord"}, {"DuplicateRecord"}, {"Success"}})
 }
 
 func TestUnprocessedRecordsComeBack(t *testing.T) {
