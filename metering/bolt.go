@@ -26,8 +26,8 @@ type Bolt struct {
 	now     func() time.Time
 	log     *slog.Logger
 	metrics *boltMetrics
-	// elsewhere holds why nothing may be sent from here, or nil (BILLING B17).
-	elsewhere atomic.Pointer[error]
+	// placeErr holds why nothing may be sent from here, or nil (BILLING B17); unset until that is known.
+	placeErr atomic.Pointer[error]
 }
 
 var _ Ledger = (*Bolt)(nil)
@@ -43,17 +43,17 @@ const format = "weir-ledger-1"
 //	open   hour, key of the book: where Freeze looks
 //	rows   hour, id of the row -> Row
 //	due    product NUL deadline, key of the row: the unsettled rows, as they have to be sent
-var (
-	bucketMeta  = []byte("meta")
-	bucketBooks = []byte("books")
-	bucketOpen  = []byte("open")
-	bucketRows  = []byte("rows")
-	bucketDue   = []byte("due")
+const (
+	bucketMeta  = "meta"
+	bucketBooks = "books"
+	bucketOpen  = "open"
+	bucketRows  = "rows"
+	bucketDue   = "due"
 
-	metaFormat = []byte("format")
-	metaClosed = []byte("closed")
-	metaPlace  = []byte("place")
-	metaStates = []byte("states")
+	metaFormat = "format"
+	metaClosed = "closed"
+	metaPlace  = "place"
+	metaStates = "states"
 )
 
 // OpenBolt opens the ledger in the file at path, and makes it where there is none.
@@ -81,7 +81,7 @@ func (b *Bolt) Close() error { return b.db.Close() }
 // verify reads everything that is not settled: books, and the rows that are due.
 func (b *Bolt) verify() error {
 	return b.view(func(t *boltTx) error {
-		if got := t.meta.Get(metaFormat); string(got) != format {
+		if got := t.meta.Get([]byte(metaFormat)); string(got) != format {
 			return fmt.Errorf("format %q is not %q, which this version of weir reads", got, format)
 		}
 		err := t.books.ForEach(func(k, _ []byte) error {
@@ -105,8 +105,8 @@ type boltTx struct {
 
 func newBoltTx(tx *bbolt.Tx) *boltTx {
 	return &boltTx{
-		meta: tx.Bucket(bucketMeta), books: tx.Bucket(bucketBooks), open: tx.Bucket(bucketOpen),
-		rows: tx.Bucket(bucketRows), due: tx.Bucket(bucketDue),
+		meta: tx.Bucket([]byte(bucketMeta)), books: tx.Bucket([]byte(bucketBooks)), open: tx.Bucket([]byte(bucketOpen)),
+		rows: tx.Bucket([]byte(bucketRows)), due: tx.Bucket([]byte(bucketDue)),
 	}
 }
 
@@ -236,8 +236,8 @@ func (t *boltTx) closed() (time.Time, error) {
 }
 
 // getMeta reads a value into v, which stays as it is where there is none.
-func (t *boltTx) getMeta(key []byte, v any) error {
-	value := t.meta.Get(key)
+func (t *boltTx) getMeta(key string, v any) error {
+	value := t.meta.Get([]byte(key))
 	if value == nil {
 		return nil
 	}
@@ -247,12 +247,12 @@ func (t *boltTx) getMeta(key []byte, v any) error {
 	return nil
 }
 
-func (t *boltTx) putMeta(key []byte, v any) error {
+func (t *boltTx) putMeta(key string, v any) error {
 	value, err := seal(v)
 	if err != nil {
 		return err
 	}
-	return t.meta.Put(key, value)
+	return t.meta.Put([]byte(key), value)
 }
 
 // seal encodes a value behind its checksum: bbolt's own covers its meta pages only.

@@ -3,6 +3,8 @@ package metering
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // Commit adds deltas, all in one transaction.
@@ -12,7 +14,9 @@ func (b *Bolt) Commit(ctx context.Context, writer string, seq uint64, deltas []D
 	}
 	totals := make([]Total, len(deltas))
 	err := b.update(func(t *boltTx) error {
-		for key, indexes := range byBook(deltas) {
+		books := byBook(deltas)
+		for _, key := range slices.Sorted(maps.Keys(books)) { // in the order of the file
+			indexes := books[key]
 			total, err := t.commit([]byte(key), writer, seq, deltas, indexes)
 			if err != nil {
 				return err

@@ -47,12 +47,12 @@ func openFile(path string) (*bbolt.DB, error) {
 
 // createFile makes an empty ledger under another name and links it to path, so that
 // a crash leaves a whole ledger or none: a file without content is never taken for a new one.
-func createFile(path string) error {
+func createFile(path string) (err error) {
 	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
 	if err != nil {
 		return err
 	}
-	defer os.Remove(temp.Name())
+	defer func() { err = errors.Join(err, os.Remove(temp.Name())) }()
 	if err := temp.Close(); err != nil {
 		return err
 	}
@@ -61,12 +61,12 @@ func createFile(path string) error {
 		return err
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{bucketMeta, bucketBooks, bucketOpen, bucketRows, bucketDue} {
-			if _, err := tx.CreateBucket(name); err != nil {
+		for _, name := range []string{bucketMeta, bucketBooks, bucketOpen, bucketRows, bucketDue} {
+			if _, err := tx.CreateBucket([]byte(name)); err != nil {
 				return err
 			}
 		}
-		return tx.Bucket(bucketMeta).Put(metaFormat, []byte(format))
+		return tx.Bucket([]byte(bucketMeta)).Put([]byte(metaFormat), []byte(format))
 	})
 	if err := errors.Join(err, db.Close()); err != nil {
 		return err

@@ -91,10 +91,8 @@ func (t *boltTx) filedRows(ctx context.Context, f *Filter, after []byte, n int) 
 		return t.unsettledRows(f)
 	}
 	from := after
-	if !f.Hour.IsZero() {
-		if first := timeKey(nil, f.Hour); bytes.Compare(first, from) > 0 {
-			from = first
-		}
+	if first := f.first(); bytes.Compare(first, from) > 0 {
+		from = first
 	}
 	var rows []Row
 	c := t.rows.Cursor()
@@ -126,6 +124,14 @@ func (t *boltTx) unsettledRows(f *Filter) ([]Row, error) {
 		return true, nil
 	})
 	return rows, err
+}
+
+// first is where the rows of the filter's hour begin.
+func (f *Filter) first() []byte {
+	if f.Hour.IsZero() {
+		return nil
+	}
+	return timeKey(nil, f.Hour)
 }
 
 // admits tells whether the filter chooses the row.

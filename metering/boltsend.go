@@ -15,7 +15,7 @@ func (b *Bolt) Due(ctx context.Context, now time.Time, n int) ([]Record, error) 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if b.Place() != nil {
+	if b.elsewhere() {
 		return nil, nil
 	}
 	var records []Record
@@ -126,16 +126,19 @@ func (b *Bolt) Backlog(ctx context.Context) ([]Backlog, error) {
 
 // Place is nil, or says why nothing may be sent from here.
 func (b *Bolt) Place() error {
-	if err := b.elsewhere.Load(); err != nil {
+	if err := b.placeErr.Load(); err != nil {
 		return *err
 	}
 	return nil
 }
 
+// elsewhere tells whether the configured place is another one than that of what is unsettled.
+func (b *Bolt) elsewhere() bool { return b.Place() != nil }
+
 // settlePlace takes the configured place over where nothing unsettled belongs to
 // another one, and remembers why not otherwise: AWS de-duplicates per region and kind of agreement.
 func (b *Bolt) settlePlace() error {
-	if b.Place() == nil && b.elsewhere.Load() != nil {
+	if known := b.placeErr.Load() != nil; known && !b.elsewhere() {
 		return nil
 	}
 	err := b.update(func(t *boltTx) error {
@@ -158,7 +161,7 @@ func (b *Bolt) settlePlace() error {
 	if err != nil && !errors.Is(err, ErrPlace) {
 		return fmt.Errorf("check place: %w", err)
 	}
-	b.elsewhere.Store(&err)
+	b.placeErr.Store(&err)
 	return nil
 }
 

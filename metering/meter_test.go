@@ -41,7 +41,7 @@ func (l *trouble) Commit(ctx context.Context, writer string, seq uint64, deltas 
 type clock struct{ offset atomic.Int64 }
 
 func (c *clock) now() time.Time              { return time.Now().Add(time.Duration(c.offset.Load())).UTC() }
-func (c *clock) set(t time.Time)             { c.offset.Store(int64(t.Sub(time.Now()))) }
+func (c *clock) set(t time.Time)             { c.offset.Store(int64(time.Until(t))) }
 func (c *clock) at(t time.Time) *clock       { c.set(t); return c }
 func (c *clock) move(d time.Duration) *clock { c.offset.Add(int64(d)); return c }
 

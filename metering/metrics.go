@@ -19,23 +19,23 @@ type boltMetrics struct {
 }
 
 func newBoltMetrics(b *Bolt, reg prometheus.Registerer) *boltMetrics {
-	make := promauto.With(reg)
+	register := promauto.With(reg)
 	m := &boltMetrics{
-		records: make.NewCounterVec(prometheus.CounterOpts{
+		records: register.NewCounterVec(prometheus.CounterOpts{
 			Name: "weir_usage_records_total", Help: "Usage records that entered a state, by product.",
 		}, []string{"product", "state"}),
-		carried: make.NewCounter(prometheus.CounterOpts{
+		carried: register.NewCounter(prometheus.CounterOpts{
 			Name: "weir_usage_carried_total", Help: "Billed units carried to a later hour because AWS's limit for one record cut them off.",
 		}),
-		write: make.NewHistogram(prometheus.HistogramOpts{
+		write: register.NewHistogram(prometheus.HistogramOpts{
 			Name: "weir_ledger_write_seconds", Help: "Time that a transaction of the ledger took until it was durable.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
 		}),
 	}
-	make.NewGaugeFunc(prometheus.GaugeOpts{
+	register.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "weir_usage_oldest_unsent_seconds", Help: "Age of the oldest usage record that AWS has not answered; 0 without one.",
 	}, func() float64 { return b.oldest() })
-	make.NewGaugeFunc(prometheus.GaugeOpts{
+	register.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "weir_usage_next_deadline_seconds", Help: "Time until AWS refuses the next usage record that it has not answered; NaN without one.",
 	}, func() float64 { return b.nextDeadline() })
 	return m
@@ -95,8 +95,8 @@ type meterMetrics struct {
 }
 
 func newMeterMetrics(m *Meter, reg prometheus.Registerer) *meterMetrics {
-	make := promauto.With(reg)
-	make.NewGaugeFunc(prometheus.GaugeOpts{
+	register := promauto.With(reg)
+	register.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "weir_ledger_writable", Help: "1 while the ledger can be written, 0 while counts are kept in memory.",
 	}, func() float64 {
 		if m.Writable() != nil {
@@ -105,10 +105,10 @@ func newMeterMetrics(m *Meter, reg prometheus.Registerer) *meterMetrics {
 		return 1
 	})
 	return &meterMetrics{
-		units: make.NewCounterVec(prometheus.CounterOpts{
+		units: register.NewCounterVec(prometheus.CounterOpts{
 			Name: "weir_usage_units_total", Help: "Units counted, by product and the dimension that meters them.",
 		}, []string{"product", "dimension"}),
-		shadow: make.NewCounterVec(prometheus.CounterOpts{
+		shadow: register.NewCounterVec(prometheus.CounterOpts{
 			Name: "weir_usage_shadow_units_total", Help: "Units that routes in shadow mode would have counted, by product and feature.",
 		}, []string{"product", "feature"}),
 	}

@@ -207,10 +207,13 @@ func (m *model) check(t *rapid.T) {
 	}
 }
 
-func must(t interface {
+// fataler is what must needs of a test, of rapid's as well.
+type fataler interface {
 	Helper()
-	Fatal(...any)
-}, err error) {
+	Fatal(args ...any)
+}
+
+func must(t fataler, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

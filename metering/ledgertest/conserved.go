@@ -20,18 +20,9 @@ func Conserved(ctx context.Context, l metering.Ledger) error {
 	if err != nil {
 		return err
 	}
-	billed := map[account]int64{}
-	rows, err := AllRows(ctx, l)
+	billed, err := billed(ctx, l)
 	if err != nil {
 		return err
-	}
-	for _, r := range rows {
-		if r.State != metering.Open && r.Quantity != r.Units*millionths {
-			return fmt.Errorf("record %s: quantity is %d for %d units", r.ID, r.Quantity, r.Units)
-		}
-		if r.State != metering.Rebooked {
-			billed[account{r.License, r.Feature}] += r.Per * r.Units
-		}
 	}
 	for _, t := range totals {
 		if sum := t.Included + t.Billable + t.Overrun + t.Unpriced; sum != t.Counted {
@@ -49,6 +40,24 @@ func Conserved(ctx context.Context, l metering.Ledger) error {
 		}
 	}
 	return nil
+}
+
+// billed sums the counted units in the rows of every state but rebooked.
+func billed(ctx context.Context, l metering.Ledger) (map[account]int64, error) {
+	rows, err := AllRows(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	sums := map[account]int64{}
+	for _, r := range rows {
+		if r.State != metering.Open && r.Quantity != r.Units*millionths {
+			return nil, fmt.Errorf("record %s: quantity is %d for %d units", r.ID, r.Quantity, r.Units)
+		}
+		if r.State != metering.Rebooked {
+			sums[account{r.License, r.Feature}] += r.Per * r.Units
+		}
+	}
+	return sums, nil
 }
 
 // AllRows reads every row, page by page.

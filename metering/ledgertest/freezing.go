@@ -18,7 +18,7 @@ func (s *suite) frozenHour() {
 
 func (s *suite) unchanged() {
 	s.start()
-	r := s.frozen(Hour(), 3)
+	r := s.frozen(Hour())
 	s.want("record", r, metering.Record{
 		ID: r.ID, Product: "acme", License: License, Account: "111122223333", Dimension: "calls", Timestamp: Hour(),
 		Quantity: 3 * millionths, Deadline: Hour().Add(7 * time.Hour), State: metering.Frozen,
@@ -103,7 +103,7 @@ func (s *suite) deadlines() {
 
 func (s *suite) rebooked() {
 	s.start()
-	r := s.frozen(Hour(), 3)
+	r := s.frozen(Hour())
 	terms := Bill(1)
 	terms.Included = 1000
 	now := r.Deadline
@@ -119,7 +119,7 @@ func (s *suite) rebooked() {
 
 func (s *suite) ambiguousExpires() {
 	s.start()
-	r := s.sent(Hour().Add(66*time.Minute), s.frozen(Hour(), 3))
+	r := s.sent(Hour().Add(66*time.Minute), s.frozen(Hour()))
 	s.settle(Hour().Add(67*time.Minute), r, metering.Outcome{})
 	s.want("ended while an answer may come", len(s.expire(r.Deadline)), 0)
 	s.want("ended", len(s.expire(r.Deadline.Add(time.Hour))), 1)
@@ -128,7 +128,7 @@ func (s *suite) ambiguousExpires() {
 
 func (s *suite) lateExpire() {
 	s.start(func(c *metering.Config) { c.Late = metering.LateExpire })
-	r := s.frozen(Hour(), 3)
+	r := s.frozen(Hour())
 	s.expire(r.Deadline)
 	s.want("rows", s.briefs(), []brief{{Hour(), 3, metering.Expired, false}})
 }
@@ -136,7 +136,7 @@ func (s *suite) lateExpire() {
 func (s *suite) end() {
 	s.start()
 	hour := Hour().Add(-3 * time.Hour)
-	r := s.frozen(hour, 3)
+	r := s.frozen(hour)
 	s.commit(Delta(hour.Add(2*time.Hour), 4, Bill(1)))
 	ends := hour.Add(2*time.Hour + 10*time.Minute)
 	now := ends.Add(time.Minute)

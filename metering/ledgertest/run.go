@@ -107,10 +107,10 @@ func (s *suite) freeze(now time.Time) {
 	s.conserved()
 }
 
-// frozen commits n billable units of an hour, freezes it and returns its record.
-func (s *suite) frozen(hour time.Time, n int64) metering.Record {
+// frozen commits 3 billable units of an hour, freezes it and returns its record.
+func (s *suite) frozen(hour time.Time) metering.Record {
 	s.Helper()
-	s.commit(Delta(hour, n, Bill(1)))
+	s.commit(Delta(hour, 3, Bill(1)))
 	s.freeze(hour.Add(66 * time.Minute))
 	return s.one(s.due(hour.Add(66 * time.Minute)))
 }

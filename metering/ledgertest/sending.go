@@ -12,7 +12,7 @@ import (
 func (s *suite) marked() {
 	s.start()
 	now := Hour().Add(66 * time.Minute)
-	r := s.sent(now, s.frozen(Hour(), 3))
+	r := s.sent(now, s.frozen(Hour()))
 	s.want("state", r.State, metering.Sent)
 	s.want("ambiguous", r.Ambiguous, false)
 	s.want("due", len(s.due(now)), 1)
@@ -41,7 +41,7 @@ func (s *suite) answers() {
 	} {
 		s.start()
 		now := Hour().Add(66 * time.Minute)
-		r := s.sent(now, s.frozen(Hour(), 3))
+		r := s.sent(now, s.frozen(Hour()))
 		if c.ambiguous {
 			s.settle(now, r, metering.Outcome{})
 			r = s.row(r.ID).Record
@@ -61,7 +61,7 @@ func (s *suite) answers() {
 func (s *suite) blocked() {
 	s.start()
 	now := Hour().Add(66 * time.Minute)
-	r := s.sent(now, s.frozen(Hour(), 3))
+	r := s.sent(now, s.frozen(Hour()))
 	s.settle(now, r, metering.Outcome{Answer: metering.Faulty, Error: "InvalidUsageDimension"})
 	s.want("due at once", len(s.due(now.Add(59*time.Minute))), 0)
 	r = s.one(s.due(now.Add(time.Hour)))
@@ -75,7 +75,7 @@ func (s *suite) blocked() {
 func (s *suite) conditional() {
 	s.start()
 	now := Hour().Add(66 * time.Minute)
-	frozen := s.frozen(Hour(), 3)
+	frozen := s.frozen(Hour())
 	sent := s.sent(now, frozen)
 	if err := s.ledger.Sending(s.Context(), now, []metering.Record{frozen}); !errors.Is(err, metering.ErrMoved) {
 		s.Errorf("marking a record read in another state: got %v, want ErrMoved", err)
