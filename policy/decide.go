@@ -170,22 +170,9 @@ func (p *Policy) ask(r *Request, now time.Time, rt *route, d Decision, a *asked,
 		r.Steps.add("license %s is %s, plan %s", a.license.Key, a.state, orNone(d.Plan))
 	}
 	stale := a.stale(r, now, rt, confirmed)
-	missing, ok := p.missing(rt, a.plan, adds)
-	switch {
-	case a.state == StateExpired:
-		d.Reason = LicenseExpired
-	case a.state == StateEnded:
-		d.Reason = LicenseEnded
-	case stale && !rt.staleOK:
-		d.Reason = EntitlementsStale
-	case !ok && missing == "":
-		d.Reason = LicenseMissing
-	case !ok:
-		d.Reason, d.Feature = FeatureMissing, missing
-	case rt.meter != nil:
+	d.Reason, d.Feature = p.covers(rt, a, adds, stale)
+	if d.Reason == Allowed && rt.meter != nil {
 		d = p.count(r, now, rt, d, a, adds)
-	default:
-		d.Reason = Allowed
 	}
 	if d.Reason != Allowed {
 		return d
@@ -195,6 +182,28 @@ func (p *Policy) ask(r *Request, now time.Time, rt *route, d Decision, a *asked,
 		d.Reason, d.Mode, d.Cause = EntitlementsStale, Open, CauseStale
 	}
 	return d
+}
+
+// covers tells whether the license covers the route, quotas apart: Allowed, or the
+// reason why not and the feature that it is about.
+func (p *Policy) covers(rt *route, a *asked, adds []int64, stale bool) (Reason, string) {
+	switch {
+	case a.state == StateExpired:
+		return LicenseExpired, ""
+	case a.state == StateEnded:
+		return LicenseEnded, ""
+	case stale && !rt.staleOK:
+		return EntitlementsStale, ""
+	}
+	feature, ok := p.missing(rt, a.plan, adds)
+	switch {
+	case ok:
+		return Allowed, ""
+	case feature == "":
+		return LicenseMissing, ""
+	default:
+		return FeatureMissing, feature
+	}
 }
 
 // stale tells whether the license was last confirmed longer ago than the route takes.
