@@ -16,7 +16,7 @@ import (
 // Every time that goes in is AWS time (BILLING B18). Package ledgertest holds what
 // any implementation has to fulfil.
 type Ledger interface {
-	// Commit adds; deltas of one license and feature come in the order of their hours. The writer's sequence is remembered with each value that it changes: one
+	// Commit adds. The writer's sequence is remembered with each value that it changes: one
 	// that is not above the last changes nothing there. Totals are those after the commit, at the index of their delta.
 	Commit(ctx context.Context, writer string, seq uint64, deltas []Delta) ([]Total, error)
 	// Freeze turns the open hours that ended at least the ledger's closing time

@@ -1,9 +1,6 @@
 package metering_test
 
 import (
-	"context"
-	"errors"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,75 +14,6 @@ import (
 	"github.com/weirhq/weir/metering/ledgertest"
 	"github.com/weirhq/weir/policy"
 )
-
-// trouble is a ledger that fails when told to.
-type trouble struct {
-	metering.Ledger
-	before, after atomic.Pointer[error] // of Commit: nothing is written, or it is and nobody hears of it
-	commits       atomic.Int64
-}
-
-func (l *trouble) Commit(ctx context.Context, writer string, seq uint64, deltas []metering.Delta) ([]metering.Total, error) {
-	l.commits.Add(1)
-	if err := l.before.Load(); err != nil {
-		return nil, *err
-	}
-	totals, err := l.Ledger.Commit(ctx, writer, seq, deltas)
-	if failed := l.after.Load(); failed != nil {
-		return nil, *failed
-	}
-	return totals, err
-}
-
-// clock is AWS's time in a test: local time and an offset.
-type clock struct{ offset atomic.Int64 }
-
-func (c *clock) now() time.Time              { return time.Now().Add(time.Duration(c.offset.Load())).UTC() }
-func (c *clock) set(t time.Time)             { c.offset.Store(int64(time.Until(t))) }
-func (c *clock) at(t time.Time) *clock       { c.set(t); return c }
-func (c *clock) move(d time.Duration) *clock { c.offset.Add(int64(d)); return c }
-
-func newMeter(t testing.TB, l metering.Ledger, c *clock) *metering.Meter {
-	t.Helper()
-	m, err := metering.NewMeter(context.Background(), metering.DefaultConfig(), l, []string{"apiCalls", "tokens"}, c.now, discard(), nil)
-	must(t, err)
-	return m
-}
-
-// run starts Run and returns what stops it and hands over its error.
-func run(t testing.TB, r interface{ Run(context.Context) error }) (stop func() error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- r.Run(ctx) }()
-	return func() error { cancel(); return <-done }
-}
-
-func license(key policy.Key) *policy.License {
-	return &policy.License{Key: key, Product: "acme", Account: "111122223333", Starts: ledgertest.Hour().AddDate(0, -3, 0)}
-}
-
-func monthly(included int64, then policy.Then) policy.Terms {
-	return policy.Terms{Included: included, Every: policy.Month, Then: then, Dimension: "calls", Per: 1}
-}
-
-// one takes one unit of the first feature.
-func one(id string, at time.Time, terms policy.Terms) policy.Taking {
-	return policy.Taking{Quantity: 1, Need: 1, Terms: terms, ID: id, At: at}
-}
-
-func total(t testing.TB, l metering.Ledger) metering.Total {
-	t.Helper()
-	totals, err := l.Totals(context.Background(), "local")
-	must(t, err)
-	if len(totals) == 0 {
-		return metering.Total{}
-	}
-	return totals[0]
-}
-
-func bolt(t testing.TB) *metering.Bolt {
-	return openBolt(t, filepath.Join(t.TempDir(), "ledger"), metering.DefaultConfig(), place())
-}
 
 func TestB06DenyAllowsExactlyTheIncludedUnitsFromManyGoroutines(t *testing.T) {
 	l, c := bolt(t), new(clock).at(ledgertest.Hour())
@@ -272,178 +200,6 @@ func TestB03NoIDIsForgottenEarlyAtAnyRate(t *testing.T) {
 	})
 }
 
-func TestB07CountsAreOnDiskWithin50msAndNothingIsWrittenWithoutCounts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l, c := &trouble{Ledger: bolt(t)}, new(clock).at(ledgertest.Hour())
-		m := newMeter(t, l, c)
-		stop := run(t, m)
-		counter := m.Counter(license(ledgertest.License))
-		for i := range 4 {
-			counter.Take(one("", c.now(), monthly(0, policy.ThenBill)))
-			time.Sleep(50 * time.Millisecond)
-			if got := total(t, l).Counted; got != int64(i+1) {
-				t.Errorf("%d on disk, want %d", got, i+1)
-			}
-		}
-		time.Sleep(time.Minute)
-		if got := l.commits.Load(); got != 4 {
-			t.Errorf("%d commits, want 4", got)
-		}
-		counter.Take(one("", c.now(), monthly(0, policy.ThenBill)))
-		must(t, stop())
-		if got := total(t, l).Counted; got != 5 {
-			t.Errorf("%d on disk after the end, want 5", got)
-		}
-	})
-}
-
-func TestB20FailingWritesKeepEveryCountAndSaySo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l, c := &trouble{Ledger: bolt(t)}, new(clock).at(ledgertest.Hour())
-		m := newMeter(t, l, c)
-		stop := run(t, m)
-		counter := m.Counter(license(ledgertest.License))
-		full := errors.New("no space left on device")
-		l.before.Store(&full)
-		for range 7200 { // over the end of the hour, the month and the year
-			counter.Take(one("", c.now(), monthly(5000, policy.ThenBill)))
-			time.Sleep(time.Second)
-		}
-		if err := m.Writable(); !errors.Is(err, full) {
-			t.Errorf("writable: got %v", err)
-		}
-		if got := total(t, l).Counted; got != 0 {
-			t.Errorf("%d on disk", got)
-		}
-		l.before.Store(nil)
-		time.Sleep(10 * time.Second)
-		must(t, m.Writable())
-		got := total(t, l)
-		if got.Counted != 7200 || got.Included != 7200 || got.Periods[policy.Month].Used != 3600 {
-			t.Errorf("got %+v, want 7200 counted, 3600 of them in the new month", got)
-		}
-		must(t, stop())
-	})
-}
-
-func TestB07ACommitWithoutAnAnswerIsNotCountedTwice(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l, c := &trouble{Ledger: bolt(t)}, new(clock).at(ledgertest.Hour())
-		m := newMeter(t, l, c)
-		stop := run(t, m)
-		counter := m.Counter(license(ledgertest.License))
-		lost := errors.New("connection lost")
-		l.after.Store(&lost)
-		for range 100 {
-			counter.Take(one("", c.now(), monthly(0, policy.ThenBill)))
-			time.Sleep(20 * time.Millisecond)
-		}
-		l.after.Store(nil)
-		must(t, stop())
-		if got := total(t, l).Counted; got != 100 {
-			t.Errorf("%d counted, want 100", got)
-		}
-	})
-}
-
-func TestB11HoursAreFrozenInAWSTimeOnceTheyAreOver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l, c := bolt(t), new(clock).at(ledgertest.Hour())
-		m := newMeter(t, l, c)
-		stop := run(t, m)
-		counter := m.Counter(license(ledgertest.License))
-		counter.Take(one("", c.now(), monthly(0, policy.ThenBill)))
-		c.move(64 * time.Minute)
-		time.Sleep(2 * time.Second)
-		due := func() int {
-			records, err := l.Due(t.Context(), c.now(), 10)
-			must(t, err)
-			return len(records)
-		}
-		if got := due(); got != 0 {
-			t.Errorf("%d records before the hour closes", got)
-		}
-		c.move(time.Minute)
-		time.Sleep(time.Second)
-		synctest.Wait()
-		if got := due(); got != 1 {
-			t.Errorf("%d records within a second of the hour's closing, want 1", got)
-		}
-		must(t, stop())
-	})
-}
-
-func TestB09AUnitBelongsToTheHourInWhichItIsCounted(t *testing.T) {
-	l, c := bolt(t), new(clock).at(ledgertest.Hour())
-	m := newMeter(t, l, c)
-	counter := m.Counter(license(ledgertest.License))
-	next := ledgertest.Hour().Add(time.Hour)
-	for _, at := range []time.Time{next.Add(-time.Nanosecond), next, next.Add(time.Second)} {
-		counter.Take(one("", at, monthly(0, policy.ThenBill)))
-	}
-	must(t, m.Flush(t.Context()))
-	rows, err := ledgertest.AllRows(t.Context(), l)
-	must(t, err)
-	if len(rows) != 2 || rows[0].Units != 1 || rows[1].Units != 2 || !rows[1].Hour.Equal(next) {
-		t.Errorf("got %+v, want 1 unit and then 2", rows)
-	}
-}
-
-func TestB15AnEndThatACrashCutOffIsToldAgain(t *testing.T) {
-	l, c := bolt(t), new(clock).at(ledgertest.Hour().Add(time.Minute))
-	ended := license(ledgertest.License)
-	ended.Ended = c.now()
-	d := ledgertest.Delta(ledgertest.Hour(), 1, ledgertest.Bill(1))
-	d.Ends = ended.Ended
-	_, err := l.Commit(t.Context(), "local", 1, []metering.Delta{d}) // and no FreezeLicense after it
-	must(t, err)
-	m := newMeter(t, l, c)
-	for range 2 {
-		m.Counter(ended)
-	}
-	must(t, m.Flush(t.Context()))
-	due, err := l.Due(t.Context(), c.now(), 10)
-	must(t, err)
-	if len(due) != 1 {
-		t.Errorf("%d records are due, want 1", len(due))
-	}
-}
-
-func TestB18AStepBackOpensNoFrozenHour(t *testing.T) {
-	l, c := bolt(t), new(clock).at(ledgertest.Hour().Add(30*time.Minute))
-	m := newMeter(t, l, c)
-	counter := m.Counter(license(ledgertest.License))
-	counter.Take(one("", c.now(), monthly(0, policy.ThenBill)))
-	must(t, m.Flush(t.Context()))
-	must(t, l.Freeze(t.Context(), ledgertest.Hour().Add(66*time.Minute), nil))
-	counter.Take(one("", c.now(), monthly(0, policy.ThenBill)))
-	must(t, m.Flush(t.Context()))
-	rows, err := ledgertest.AllRows(t.Context(), l)
-	must(t, err)
-	if len(rows) != 2 || rows[0].State != metering.Frozen || rows[0].Units != 1 || !rows[1].Hour.Equal(ledgertest.Hour().Add(time.Hour)) {
-		t.Errorf("got %+v", rows)
-	}
-}
-
-func TestB15TheOpenHourOfALicenseThatEndedIsFrozenAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l, c := bolt(t), new(clock).at(ledgertest.Hour().Add(-2*time.Hour+10*time.Minute))
-		m := newMeter(t, l, c)
-		stop := run(t, m)
-		m.Counter(license(ledgertest.License)).Take(one("", c.now(), monthly(0, policy.ThenBill)))
-		ended := license(ledgertest.License)
-		ended.Ended = c.now()
-		m.Counter(ended)
-		time.Sleep(time.Second)
-		due, err := l.Due(t.Context(), c.now(), 10)
-		must(t, err)
-		if len(due) != 1 || !due[0].Deadline.Equal(ended.Ended.Add(time.Hour)) {
-			t.Errorf("due: %+v, want one record until an hour after the end", due)
-		}
-		must(t, stop())
-	})
-}
-
 func BenchmarkTake(b *testing.B) {
 	counter := newMeter(b, bolt(b), new(clock).at(ledgertest.Hour())).Counter(license(ledgertest.License))
 	at := ledgertest.Hour()
@@ -484,5 +240,25 @@ func TestTakeAllocatesNothing(t *testing.T) {
 	taking.ID = ""
 	if got := testing.AllocsPerRun(100, func() { counter.Take(taking) }); got != 0 {
 		t.Errorf("a request allocates %v times", got)
+	}
+}
+
+func TestANewerReadOfALicenseIsTakenOverAndAnOlderOneIsNot(t *testing.T) {
+	l, c := bolt(t), new(clock).at(ledgertest.Hour())
+	m := newMeter(t, l, c)
+	older, newer := license(ledgertest.License), license(ledgertest.License)
+	older.Account, older.Read = "000000000000", ledgertest.Hour()
+	newer.Account, newer.Read = "999999999999", ledgertest.Hour().Add(time.Second)
+	first := m.Counter(older)
+	m.Counter(newer)
+	if m.Counter(older) != first {
+		t.Error("a license has two counters")
+	}
+	first.Take(one("", c.now(), monthly(0, policy.ThenBill)))
+	must(t, m.Flush(t.Context()))
+	rows, err := ledgertest.AllRows(t.Context(), l)
+	must(t, err)
+	if len(rows) != 1 || rows[0].Account != newer.Account {
+		t.Errorf("got %+v, want one row of account %s", rows, newer.Account)
 	}
 }

@@ -154,7 +154,10 @@ func (d *Dispatcher) round(ctx context.Context, records []Record) (trouble bool)
 	for _, batch := range batches(records) {
 		calls.Go(func() error {
 			if stop.Load() {
-				return nil
+				return nil // without a turn that another product could use
+			}
+			if err := d.limit.Wait(ctx); err != nil || stop.Load() {
+				return err
 			}
 			if err := d.send(ctx, batch); err != nil {
 				if ctx.Err() == nil {
@@ -188,9 +191,6 @@ var errTrouble = errors.New("AWS did not take every record")
 
 // send makes one attempt for a batch.
 func (d *Dispatcher) send(ctx context.Context, batch []Record) error {
-	if err := d.limit.Wait(ctx); err != nil {
-		return err
-	}
 	now := d.now()
 	if batch = slices.DeleteFunc(batch, func(r Record) bool { return !now.Before(r.Deadline) }); len(batch) == 0 {
 		return nil

@@ -75,6 +75,9 @@ func (y *tally) count(t *policy.Taking) {
 		y.periods[p].Used += t.Quantity
 	}
 	hour := y.periods[policy.Hour].Start
+	if t.At.Before(hour) { // the clock went back: the ledger knows whether that hour is open
+		hour = hourOf(t.At)
+	}
 	for i := range y.pending {
 		if c := &y.pending[i]; c.terms == t.Terms && c.hour.Equal(hour) {
 			c.quantity += t.Quantity
@@ -82,12 +85,12 @@ func (y *tally) count(t *policy.Taking) {
 		}
 	}
 	y.pending = append(y.pending, cell{
-		hour: hour, first: latest(t.At.Truncate(time.Second), hour), quantity: t.Quantity, terms: t.Terms,
+		hour: hour, first: t.At.Truncate(time.Second), quantity: t.Quantity, terms: t.Terms,
 	})
 }
 
-// roll begins the periods that hold t.At. A step back of the clock begins none: what
-// it counts belongs to the latest (BILLING B18).
+// roll begins the periods that hold t.At. A step back of the clock begins none: the
+// quota that holds is that of the latest (BILLING B18).
 func (y *tally) roll(t *policy.Taking, starts time.Time) {
 	for p := range policy.Term {
 		if s := &y.periods[p]; !t.At.Before(s.end) {
