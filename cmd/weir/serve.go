@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/weirhq/weir/config"
 	"github.com/weirhq/weir/internal/listen"
@@ -24,7 +25,7 @@ func serve(ctx context.Context, c *console, fs *flag.FlagSet, args []string) err
 		return err
 	}
 	log := newLog(c.err, levelOf(cfg.Log.Level))
-	if err := refuse(cfg, filepath.Base(*file), log); err != nil {
+	if err := refuse(cfg, filepath.Base(*file)); err != nil {
 		return err
 	}
 	doors, err := openDoors(ctx, cfg, c.getenv("WEIR_TOKEN"))
@@ -32,6 +33,7 @@ func serve(ctx context.Context, c *console, fs *flag.FlagSet, args []string) err
 		return err
 	}
 	log.Info("listening", "grpc", doors.grpc.String(), "admin", doors.admin.String())
+	warn(cfg, log)
 	n, err := newNode(ctx, cfg, doors, log)
 	if err != nil {
 		return errors.Join(err, doors.grpc.Close(), doors.admin.Close())
@@ -39,18 +41,23 @@ func serve(ctx context.Context, c *console, fs *flag.FlagSet, args []string) err
 	return n.run(ctx)
 }
 
-// refuse names what the file asks for and weir does not do yet, and refuses to start
-// where a bill or a decision would be another one.
-func refuse(cfg *config.Config, name string, log *slog.Logger) error {
+// refuse refuses what the file asks for and weir does not do yet, where a bill or a
+// decision would be another one.
+func refuse(cfg *config.Config, name string) error {
 	var errs []error
 	for _, n := range cfg.NotYet() {
 		if n.Refuse {
 			errs = append(errs, fmt.Errorf("serve %s", n.Text(name)))
-			continue
 		}
-		log.Warn("key not acted on yet", "key", n.Path, "line", n.Line, "what", n.Msg)
 	}
 	return withHint(errors.Join(errs...), "take these keys out, or let their routes be in shadow mode; `weir validate` names them all")
+}
+
+// warn names the rest of what the file asks for and weir does not do yet.
+func warn(cfg *config.Config, log *slog.Logger) {
+	for _, n := range cfg.NotYet() {
+		log.Warn("key not acted on yet", "key", n.Path, "line", n.Line, "what", n.Msg)
+	}
 }
 
 // doors are the open listeners.
@@ -79,7 +86,14 @@ func openDoor(ctx context.Context, address string, access listen.Access) (*liste
 	if err != nil {
 		return nil, err
 	}
-	return listen.Open(ctx, a, access)
+	l, err := listen.Open(ctx, a, access)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, withHint(err, "make the directory of the socket, where weir and Envoy may write")
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, withHint(err, "another process listens there: is a weir running already?")
+	}
+	return l, err
 }
 
 // makeState makes the state directory, which only weir may read.
