@@ -64,6 +64,7 @@ func Connect(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus.R
 	c := &Connection{Clock: clock, Limits: NewLimits(), cfg: cfg, log: log, updates: updates}
 	c.aws, err = config.LoadDefaultConfig(ctx,
 		config.WithRegion(cfg.Region),
+		config.WithLogger(sdkLog{log}),
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout })),
 		config.WithRetryer(func() aws.Retryer {
 			return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = c.backoffLimit() })
