@@ -188,7 +188,7 @@ func (s *Stage) StartWeir(ctx context.Context) error {
 		return err
 	}
 	s.ConfigFile = file
-	env := append([]string{"AWS_ACCESS_KEY_ID=demo", "AWS_SECRET_ACCESS_KEY=demo"}, s.plan.Env...)
+	env := append([]string{"AWS_ACCESS_KEY_ID=demo", "AWS_SECRET_ACCESS_KEY=demo", "AWS_EC2_METADATA_DISABLED=true"}, s.plan.Env...)
 	if s.weir, err = start("weir", s.plan.Dir, s.plan.Weir, env, "serve", "-config", file); err != nil {
 		return err
 	}
