@@ -125,8 +125,12 @@ func inherit(next, old *policy.License, now time.Time) {
 		next.Starts = old.Starts
 	}
 	next.TermStarts = old.TermStarts
-	if ends := lastExpiry(next); ends.After(lastExpiry(old)) && !lastExpiry(old).IsZero() {
+	ends, ended := lastExpiry(next), lastExpiry(old)
+	if ends.After(ended) && !ended.IsZero() {
 		next.TermStarts = now
+	}
+	if next.Renewal == policy.RenewalUnknown && ends.Equal(ended) { // it was asked of this very date
+		next.Renewal = old.Renewal
 	}
 }
 
@@ -142,7 +146,7 @@ func lastExpiry(l *policy.License) (latest time.Time) {
 
 // sameLicense tells whether two reads showed the same, whenever they did.
 func sameLicense(a, b *policy.License) bool {
-	return a.Account == b.Account && a.Customer == b.Customer && a.Trial == b.Trial && a.Suspended == b.Suspended &&
+	return a.Account == b.Account && a.Customer == b.Customer && a.Trial == b.Trial && a.Suspended == b.Suspended && a.Renewal == b.Renewal &&
 		a.Starts.Equal(b.Starts) && a.Ended.Equal(b.Ended) &&
 		slices.EqualFunc(a.Entitlements, b.Entitlements, func(x, y policy.Entitlement) bool {
 			return x.Dimension == y.Dimension && x.Value == y.Value && x.Expires.Equal(y.Expires)

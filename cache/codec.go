@@ -89,6 +89,9 @@ const (
 	flagSuspended
 )
 
+// renewalBit is where the license's renewal begins in the flags; it takes two bits.
+const renewalBit = 2
+
 func (w *writer) license(c *copiedLicense) {
 	l := c.license
 	w.text(string(l.Key))
@@ -102,7 +105,7 @@ func (w *writer) license(c *copiedLicense) {
 	if l.Suspended {
 		flags |= flagSuspended
 	}
-	w.natural(flags)
+	w.natural(flags | int(l.Renewal)<<renewalBit)
 	for _, t := range []time.Time{l.Starts, l.TermStarts, l.Read, l.Ended, c.changed} {
 		w.time(t)
 	}
@@ -121,6 +124,7 @@ func (r *reader) license() copiedLicense {
 	}
 	flags := r.natural()
 	l.Trial, l.Suspended = flags&flagTrial != 0, flags&flagSuspended != 0
+	l.Renewal = policy.Renewal(flags >> renewalBit & 3)
 	l.Starts, l.TermStarts, l.Read, l.Ended = r.time(), r.time(), r.time(), r.time()
 	c := copiedLicense{license: l, changed: r.time()}
 	for range r.count() {

@@ -104,7 +104,7 @@ func sample() copied {
 					{Dimension: "e", Expires: time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)},
 				},
 			}, at},
-			{&policy.License{Key: "code/c", Product: "acme", Customer: "c", Suspended: true, Starts: at, TermStarts: at, Read: at, Ended: at}, time.Time{}},
+			{&policy.License{Key: "code/c", Product: "acme", Customer: "c", Suspended: true, Renewal: policy.RenewalNone, Starts: at, TermStarts: at, Read: at, Ended: at}, time.Time{}},
 			{&policy.License{Key: "direct:x", Plan: "basic", Direct: "x", Starts: at, TermStarts: at, Read: at}, at},
 		},
 	}

@@ -75,6 +75,32 @@ func TestRenewalAtExpiryDeniesNothing(t *testing.T) {
 	})
 }
 
+func TestWhatIsKnownOfARenewalIsKeptUntilTheDateMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, dir := &aws{}, t.TempDir()
+		l := held(arn1, initech, "basic")
+		l.Entitlements[0].Expires = time.Now().Add(time.Hour)
+		l.Renewal = policy.RenewalDue
+		source.put(l)
+		w := run(t, source, dir, func(o *Options) { o.Updates.Sweep = 24 * time.Hour })
+		l.Renewal = policy.RenewalUnknown // AWS does not answer that any more
+		source.put(l)
+		settle(2 * time.Hour) // read again, long after the date
+		w.wants(t, "initech", "/any", policy.Allowed)
+		if err := w.stop(); err != nil {
+			t.Fatal(err)
+		}
+		again := run(t, source, dir)
+		again.wants(t, "initech", "/any", policy.Allowed)
+
+		source.put(held(arn1, initech, "basic"))
+		again.hint(t, Hint{Product: "acme", License: arn1})
+		if l, _ := again.Snapshot().License(arn1); l.Renewal != policy.RenewalUnknown {
+			t.Errorf("of the new date %d is known, want nothing", l.Renewal)
+		}
+	})
+}
+
 func TestStepBackOfAWSTimeUndoesWhatLapsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &aws{}

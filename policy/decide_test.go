@@ -325,6 +325,64 @@ func TestExpiryIsAMinimum(t *testing.T) {
 	}
 }
 
+func TestARenewalThatIsDueIsCutOnlyByTheGrace(t *testing.T) {
+	p := compile(t, acme())
+	expiry := now.Add(time.Hour)
+	for _, tt := range []struct {
+		name    string
+		renewal Renewal
+		at      time.Time
+		want    Reason
+	}{
+		{"due, read long after", RenewalDue, expiry.Add(23 * time.Hour), Allowed},
+		{"due, after the grace", RenewalDue, expiry.Add(24 * time.Hour), LicenseExpired},
+		{"none", RenewalNone, expiry.Add(23 * time.Hour), LicenseExpired},
+		{"not known", RenewalUnknown, expiry.Add(23 * time.Hour), LicenseExpired},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := license("x", "basic")
+			l.Entitlements[0].Expires, l.Renewal, l.Read = expiry, tt.renewal, tt.at
+			m := newMemory(p)
+			m.hold("x", l)
+			m.confirmed = tt.at
+			if d := p.Decide(get("/v1/plain", "x"), m, tt.at); d.Reason != tt.want {
+				t.Errorf("got %s, want %s", d.Reason, tt.want)
+			}
+		})
+	}
+}
+
+func TestALicenseWithoutDimensionsHasTheProductsPlanUntilItsDate(t *testing.T) {
+	c := acme()
+	acme := c.Products["acme"]
+	acme.Model, acme.Plan = ModelSubscription, "basic"
+	acme.Dimensions = map[string]Dimension{"calls_1k": acme.Dimensions["calls_1k"]}
+	c.Products["acme"] = acme
+	p := compile(t, c)
+	expiry := now.Add(time.Hour)
+	for _, tt := range []struct {
+		name  string
+		dates []Entitlement
+		at    time.Time
+		want  Reason
+	}{
+		{"no date", nil, now.AddDate(10, 0, 0), Allowed},
+		{"before its date", []Entitlement{{Expires: expiry}}, now, Allowed},
+		{"after its date", []Entitlement{{Expires: expiry}}, expiry.Add(time.Hour), LicenseExpired},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := license("x")
+			l.Entitlements, l.Read = tt.dates, tt.at
+			m := newMemory(p)
+			m.hold("x", l)
+			m.confirmed = tt.at
+			if d := p.Decide(get("/v1/plain", "x"), m, tt.at); d.Reason != tt.want || d.Plan != "basic" {
+				t.Errorf("got %s with plan %s, want %s with basic", d.Reason, d.Plan, tt.want)
+			}
+		})
+	}
+}
+
 func TestOneDimensionExpiresWithoutTheOthers(t *testing.T) {
 	p := compile(t, acme())
 	l := license("x", "basic", "enterprise")

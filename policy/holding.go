@@ -126,7 +126,7 @@ func (p *Policy) standing(pr *product, l *License, confirmed, now time.Time) sta
 	best := StateExpired
 	for i := range l.Entitlements {
 		e := &l.Entitlements[i]
-		state, next := p.lapse(e, read, now)
+		state, next := p.lapse(e, l.Renewal, read, now)
 		best = max(best, state)
 		s.next = earlier(s.next, next)
 		s.ends = later(s.ends, e.Expires)
@@ -155,14 +155,16 @@ func (p *Policy) standing(pr *product, l *License, confirmed, now time.Time) sta
 
 // lapse tells how an entitlement stands: its expiry is a minimum (AWS:
 // GetEntitlements, ExpirationDate), so it is expired only when a read begun well
-// after still shows the date, or when the grace ran out.
-func (p *Policy) lapse(e *Entitlement, read, now time.Time) (State, time.Time) {
+// after still shows the date, or when the grace ran out. Where AWS says that it will
+// renew, the date in such a read only says that it has not done so yet.
+func (p *Policy) lapse(e *Entitlement, renewal Renewal, read, now time.Time) (State, time.Time) {
+	confirmed := renewal != RenewalDue && !read.Before(e.Expires.Add(confirmation))
 	switch {
 	case e.Expires.IsZero():
 		return StateActive, time.Time{}
 	case now.Before(e.Expires):
 		return StateActive, e.Expires
-	case !read.Before(e.Expires.Add(confirmation)), !now.Before(e.Expires.Add(p.grace)):
+	case confirmed, !now.Before(e.Expires.Add(p.grace)):
 		return StateExpired, time.Time{}
 	default:
 		return StateGrace, e.Expires.Add(p.grace)
@@ -178,7 +180,7 @@ func (p *Policy) add(sums []int64, pr *product, l *License, confirmed, now time.
 		if !ok || d.adds < 0 || !e.Value.Held() {
 			continue
 		}
-		if state, _ := p.lapse(e, read, now); state == StateExpired {
+		if state, _ := p.lapse(e, l.Renewal, read, now); state == StateExpired {
 			continue
 		}
 		if sums == nil {

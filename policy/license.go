@@ -46,7 +46,10 @@ type License struct {
 	Direct    string // a direct customer's tenant; empty otherwise
 	Trial     bool
 	Suspended bool
+	Renewal   Renewal
 
+	// Entitlements of a pay-as-you-go license are none, or one that names no dimension: it holds
+	// nothing and carries the date at which the agreement ends.
 	Entitlements []Entitlement
 
 	Starts time.Time // the agreement's StartTime, or when weir first saw it
@@ -55,6 +58,17 @@ type License struct {
 	Read       time.Time // when the last read that showed it by itself began
 	Ended      time.Time // when it ended; zero while it is active
 }
+
+// Renewal is what the Agreement API says of the date at which a license ends (AWS:
+// AgreementViewSummary, EndTimeBehaviorType).
+type Renewal uint8
+
+// What may follow at the end date.
+const (
+	RenewalUnknown Renewal = iota // not asked, or not answered
+	RenewalDue                    // another term or agreement: RENEW, REPLACE
+	RenewalNone                   // nothing: EXPIRE
+)
 
 // Entitlement is a dimension and its value inside a license.
 type Entitlement struct {
