@@ -17,7 +17,8 @@ type feed string
 
 const (
 	feedEventBridge feed = "eventbridge"
-	feedSNS         feed = "sns-sqs"
+	feedSNSQueue    feed = "sns-sqs"
+	feedSNSHTTPS    feed = "sns-https"
 )
 
 // kind is what a message led to, as weir_updates_total labels it.
@@ -35,6 +36,8 @@ type update struct {
 	feed feed
 	kind kind        // what it is, if no read decides that
 	hint *cache.Hint // what to read; nil: nothing
+	// advisory is what AWS says about a buyer that people should know of; nil: nothing.
+	advisory *advisory
 }
 
 // parser understands messages. Its keys are product codes and product ids, its
@@ -58,9 +61,11 @@ type shape struct {
 	Time       string          `json:"time"`
 	Detail     json.RawMessage `json:"detail"`
 
-	Type    string          `json:"Type"`
-	Message json.RawMessage `json:"Message"`
-	Action  string          `json:"action"`
+	Type      string          `json:"Type"`
+	TopicARN  string          `json:"TopicArn"`
+	Timestamp string          `json:"Timestamp"`
+	Message   json.RawMessage `json:"Message"`
+	Action    string          `json:"action"`
 }
 
 // parse understands one message. What it can't understand is poison, and the error
@@ -68,16 +73,19 @@ type shape struct {
 func (p parser) parse(body []byte, sent time.Time) (update, error) {
 	var s shape
 	if err := json.Unmarshal(body, &s); err != nil {
-		return update{feedEventBridge, kindPoison, nil}, fmt.Errorf("read message: %w", err)
+		return update{feed: feedEventBridge, kind: kindPoison}, fmt.Errorf("read message: %w", err)
 	}
 	switch {
 	case s.Source != "" && s.DetailType != "":
 		return p.event(s, sent)
-	case s.Action != "", s.Type == "Notification" && len(s.Message) > 0:
-		// The messages of SNS topics are not acted on: the sweep finds what they told.
-		return update{feedSNS, kindUnknown, nil}, nil
+	case s.Action != "":
+		return p.notification(notification{feed: feedSNSQueue, body: body, at: sent})
+	case s.Type == typeNotification && len(s.Message) > 0:
+		return p.wrapped(s, sent)
+	case s.Type == typeSubscribe, s.Type == typeUnsubscribe: // of a queue, whoever subscribed it has to confirm
+		return update{feed: feedSNSQueue, kind: kindUnknown}, nil
 	default:
-		return update{feedEventBridge, kindPoison, nil}, errors.New("read message: neither an EventBridge event nor an SNS message")
+		return update{feed: feedEventBridge, kind: kindPoison}, errors.New("read message: neither an EventBridge event nor an SNS message")
 	}
 }
 
@@ -87,7 +95,7 @@ func (p parser) event(s shape, sent time.Time) (update, error) {
 	case "aws.agreement-marketplace":
 		return p.agreementEvent(s, sent)
 	default:
-		return update{feedEventBridge, kindUnknown, nil}, nil
+		return update{feed: feedEventBridge, kind: kindUnknown}, nil
 	}
 }
 
@@ -98,17 +106,18 @@ func (p parser) agreementEvent(s shape, sent time.Time) (update, error) {
 	switch name {
 	case "License Updated", "License Deprovisioned":
 		return p.licenseEvent(s, name == "License Deprovisioned", sent)
+	case "Purchase Agreement Advisory Issued", "Purchase Agreement Advisory Resolved":
+		return update{feed: feedEventBridge, kind: kindUnchanged, advisory: p.readAdvisory(s)}, nil
 	case "Purchase Agreement Created", "Purchase Agreement Amended", "Purchase Agreement Ended",
-		"Purchase Agreement Advisory Issued", "Purchase Agreement Advisory Resolved",
 		"Purchase Agreement Ending", "Purchase Agreement Renewal Terms Finalized", "Purchase Agreement Renewal Upcoming",
 		"Agreement Cancellation Request Pending Approval", "Agreement Cancellation Request Approved",
 		"Agreement Cancellation Request Rejected", "Agreement Cancellation Request Cancelled",
 		"Agreement Cancellation Request Validation Failed",
 		"Purchase Agreement Billing Adjustment Completed", "Purchase Agreement Billing Adjustment Failed",
 		"Spend Threshold Reached", "Vet Succeeded", "Vet Failed":
-		return update{feedEventBridge, kindUnchanged, nil}, nil
+		return update{feed: feedEventBridge, kind: kindUnchanged}, nil
 	default:
-		return update{feedEventBridge, kindUnknown, nil}, nil
+		return update{feed: feedEventBridge, kind: kindUnknown}, nil
 	}
 }
 
@@ -129,7 +138,7 @@ type licenseDetail struct {
 
 // licenseEvent makes a hint of a license event.
 func (p parser) licenseEvent(s shape, ended bool, sent time.Time) (update, error) {
-	poison := update{feedEventBridge, kindPoison, nil}
+	poison := update{feed: feedEventBridge, kind: kindPoison}
 	var detail licenseDetail
 	if err := json.Unmarshal(s.Detail, &detail); err != nil {
 		return poison, fmt.Errorf("read %s: %w", s.DetailType, err)
@@ -154,10 +163,31 @@ func (p parser) licenseEvent(s shape, ended bool, sent time.Time) (update, error
 		name, ok = p[detail.Product.ID]
 	}
 	if !ok { // a queue may serve listings that this weir does not
-		return update{feedEventBridge, kindUnknown, nil}, nil
+		return update{feed: feedEventBridge, kind: kindUnknown}, nil
 	}
 	hint.Product = name
-	return update{feedEventBridge, kindUnchanged, &hint}, nil
+	return update{feed: feedEventBridge, kind: kindUnchanged, hint: &hint}, nil
+}
+
+// advisory is AWS's word that a buyer's account is closed, compromised or abused, or is so no more (AWS:
+// Marketplace events, Purchase Agreement Advisory). It names neither a license nor what to do, so it changes no decision.
+type advisory struct {
+	resolved bool
+	product  string // the configuration's key; empty: of no product here
+	account  string // the buyer's
+}
+
+// readAdvisory reads what can be read: an advisory is for people.
+func (p parser) readAdvisory(s shape) *advisory {
+	var detail licenseDetail
+	if err := json.Unmarshal(s.Detail, &detail); err != nil {
+		detail = licenseDetail{}
+	}
+	told := &advisory{resolved: strings.HasPrefix(s.DetailType, "Purchase Agreement Advisory Resolved"), product: p[detail.Product.ID]}
+	if account.MatchString(detail.Acceptor.AccountID) {
+		told.account = detail.Acceptor.AccountID
+	}
+	return told
 }
 
 var (

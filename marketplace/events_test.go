@@ -1,6 +1,8 @@
 package marketplace
 
 import (
+	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -114,8 +116,6 @@ func TestOddEvents(t *testing.T) {
 		},
 		{"no time", change(t, canonical, `"time": "2026-11-17T10:20:00Z",`, ""), kindUnchanged, with(func(h *cache.Hint) { h.At = sent })},
 		{"more members", change(t, canonical, `"detail": {`, `"replay-name": "x", "detail": {"more": [1, {"deep": null}],`), kindUnchanged, hint},
-		{"SNS, raw", []byte(`{"action":"entitlement-updated","customer-identifier":"X01EXAMPLEX","product-code":"prodnewconcurrent1"}`), kindUnknown, nil},
-		{"SNS, wrapped", []byte(`{"Type":"Notification","MessageId":"m","TopicArn":"arn:aws:sns:us-east-1:287250355862:t","Message":"{\"action\":\"subscribe-success\"}"}`), kindUnknown, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -129,7 +129,7 @@ func TestOddEvents(t *testing.T) {
 			if diff := cmp.Diff(tt.hint, got.hint); diff != "" {
 				t.Error(diff)
 			}
-			if want := strings.HasPrefix(tt.name, "SNS"); (got.feed == feedSNS) != want {
+			if got.feed != feedEventBridge {
 				t.Errorf("feed %s", got.feed)
 			}
 		})
@@ -155,6 +155,48 @@ func TestPoisonIsToldApart(t *testing.T) {
 	}
 }
 
+func TestAdvisoriesAreReadForPeople(t *testing.T) {
+	for sample, want := range map[string]*advisory{
+		"advisory-issued":           {product: "sample", account: "111122223333"},
+		"advisory-resolved":         {product: "sample", account: "111122223333", resolved: true},
+		"cancellation-approved":     nil,
+		"license-updated-canonical": nil,
+	} {
+		got, err := sampleParser().parse(samples(t)[sample], time.Time{})
+		if err != nil {
+			t.Errorf("%s: %v", sample, err)
+		}
+		if diff := cmp.Diff(want, got.advisory, cmp.AllowUnexported(advisory{})); diff != "" {
+			t.Errorf("%s: %s", sample, diff)
+		}
+	}
+	unreadable := change(t, "advisory-issued", `"detail": {`, `"detail": 1, "was": {`)
+	if got, err := sampleParser().parse(unreadable, time.Time{}); err != nil || got.advisory == nil || got.kind != kindUnchanged {
+		t.Errorf("unreadable detail: got %+v, %v", got, err)
+	}
+}
+
+func TestAdvisoryIsLoggedAndCounted(t *testing.T) {
+	w := newWorld(t)
+	run(t, w.Queue(w.feed("full"), testProducts(), t.TempDir(), func(context.Context, cache.Hint) (bool, error) {
+		t.Error("an advisory caused a read")
+		return false, nil
+	}).Run)
+	body := strings.Replace(string(samples(t)["advisory-issued"]), "prod-aaaaexample01", acmeID, 1)
+	quoted, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.control("POST", "notify", `{"feed": "eventbridge", "body": `+string(quoted)+`}`, nil)
+	eventually(t, "counted", func() bool {
+		return w.counter("weir_updates_total", map[string]string{"feed": "eventbridge", "kind": "unchanged"}) == 1
+	})
+	if want := `msg="AWS advises about a buyer"`; !strings.Contains(w.log.String(), want) ||
+		!strings.Contains(w.log.String(), "resolved=false product=acme account=111122223333") {
+		t.Errorf("log has no advisory:\n%s", w.log.String())
+	}
+}
+
 func TestProductWithoutCodeIsNotEveryProduct(t *testing.T) {
 	body := change(t, "license-updated-canonical", `"code": "prodnewconcurrent1",`+"\n   \"id\": \"prod-aaaaexample01\"", "")
 	got, err := sampleParser().parse(body, time.Time{})
@@ -167,7 +209,9 @@ func FuzzEventParser(f *testing.F) {
 	for _, body := range samples(f) {
 		f.Add(body)
 	}
-	f.Add([]byte(`{"action":"entitlement-updated"}`))
+	for _, body := range topicSamples() {
+		f.Add([]byte(body))
+	}
 	key := regexp.MustCompile(`^arn:aws[a-z-]*:license-manager:[a-z0-9-]*:[0-9]*:license:l-[A-Za-z0-9]{1,128}$`)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		got, err := sampleParser().parse(body, sampleTime)
@@ -180,8 +224,11 @@ func FuzzEventParser(f *testing.F) {
 		if got.kind != kindUnchanged || got.hint.Product == "" || got.hint.At.IsZero() {
 			t.Errorf("got %+v with hint %+v", got, *got.hint)
 		}
-		if got.hint.License == "" && got.hint.Account == "" {
+		if got.feed == feedEventBridge && got.hint.License == "" && got.hint.Account == "" {
 			t.Error("a hint about nobody")
+		}
+		if got.feed == feedSNSQueue && (got.hint.Ended || got.hint.License != "" || got.hint.Account != "") {
+			t.Errorf("a topic told %+v", *got.hint)
 		}
 		if got.hint.License != "" && !key.MatchString(string(got.hint.License)) {
 			t.Errorf("license %q", got.hint.License)

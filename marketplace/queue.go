@@ -181,13 +181,16 @@ func (q *Queue) workOn(ctx context.Context, m types.Message) {
 // act gives a message its effect.
 func (q *Queue) act(ctx context.Context, m types.Message) (update, error) {
 	body := []byte(aws.ToString(m.Body))
-	understood, err := update{feedEventBridge, kindPoison, nil}, errors.New("message is too long")
+	understood, err := update{feed: feedEventBridge, kind: kindPoison}, errors.New("message is too long")
 	if len(body) <= maxMessage {
 		understood, err = q.parser.parse(body, sentAt(m))
 	}
 	if err != nil {
 		q.log.Warn("message set aside", "message_id", aws.ToString(m.MessageId), "dir", q.aside.dir, "error", err)
 		return understood, q.aside.put(q.clock.Now(), body)
+	}
+	if a := understood.advisory; a != nil {
+		q.log.Warn("AWS advises about a buyer", "resolved", a.resolved, "product", a.product, "account", a.account)
 	}
 	if understood.hint == nil {
 		return understood, nil

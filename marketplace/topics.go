@@ -1,0 +1,80 @@
+package marketplace
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/weirhq/weir/cache"
+)
+
+// The topics of AWS Marketplace (AWS: SNS notifications for SaaS products). Each listing of old has two: one about
+// subscriptions, one about entitlements.
+
+// marketplaceTopic takes the product code out of the ARN of such a topic.
+var marketplaceTopic = regexp.MustCompile(`^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:aws-mp-(?:subscription|entitlement)-notification-(.+)$`)
+
+// customer is what is taken for a legacy customer identifier; AWS only bounds its length.
+var customer = regexp.MustCompile(`^[A-Za-z0-9._:@/+=-]{1,255}$`)
+
+// topicBody is what both topics say; the license is read again, so offers and trials need not be understood.
+type topicBody struct {
+	Action   string `json:"action"`
+	Customer string `json:"customer-identifier"`
+	Product  string `json:"product-code"`
+}
+
+// notification is a message as SNS passes it on: wrapped, or, where the topic is empty, raw.
+type notification struct {
+	feed  feed
+	topic string
+	body  []byte
+	at    time.Time
+}
+
+// wrapped takes an SNS message out of its envelope. Through SQS nothing is signed that could be trusted more than
+// the queue itself: whom its policy lets send. What came over HTTPS has been verified by [Notifications].
+func (p parser) wrapped(s shape, sent time.Time) (update, error) {
+	n := notification{feed: feedSNSQueue, topic: s.TopicARN, body: s.Message, at: sent}
+	if at, err := time.Parse(time.RFC3339, s.Timestamp); err == nil {
+		n.at = at.UTC()
+	}
+	var text string
+	if err := json.Unmarshal(s.Message, &text); err == nil { // AWS sends a text; test fixtures have been seen with an object
+		n.body = []byte(text)
+	}
+	return p.notification(n)
+}
+
+// notification makes a hint of a message. No message ends a license: AWS tells of no license, and of an end an hour before
+// it comes (unsubscribe-pending); the read of the customer says what is left.
+func (p parser) notification(n notification) (update, error) {
+	poison := update{feed: n.feed, kind: kindPoison}
+	var body topicBody
+	if err := json.Unmarshal(bytes.TrimSpace(n.body), &body); err != nil {
+		return poison, fmt.Errorf("read notification: %w", err)
+	}
+	// The samples in AWS's documentation have blanks around some values.
+	body.Action, body.Customer, body.Product = strings.TrimSpace(body.Action), strings.TrimSpace(body.Customer), strings.TrimSpace(body.Product)
+	unknown := update{feed: n.feed, kind: kindUnknown}
+	switch body.Action {
+	case "subscribe-success", "subscribe-fail", "unsubscribe-pending", "unsubscribe-success", "entitlement-updated":
+	default:
+		return unknown, nil
+	}
+	if of := marketplaceTopic.FindStringSubmatch(n.topic); of != nil && of[1] != body.Product {
+		return unknown, nil // whoever may send to the topic of one product says nothing about another
+	}
+	name, ok := p[body.Product]
+	if !ok { // a queue may serve listings that this weir does not
+		return unknown, nil
+	}
+	if body.Customer != "" && !customer.MatchString(body.Customer) {
+		return poison, errors.New("read notification: the customer identifier is none")
+	}
+	return update{feed: n.feed, kind: kindUnchanged, hint: &cache.Hint{Product: name, Customer: body.Customer, At: n.at}}, nil
+}
