@@ -147,7 +147,7 @@ func (d *decoder) structure(n *yaml.Node, path []string, v reflect.Value) {
 	}
 	for _, f := range fields {
 		if f.required && !seen[f.key] {
-			d.add(n, step(path, f.key), "required", "")
+			d.add(n, step(path, f.key), "required", f.cure())
 		}
 	}
 }
@@ -166,7 +166,7 @@ func (d *decoder) checkField(n *yaml.Node, path []string, f field, v reflect.Val
 		d.add(n, path, fmt.Sprintf("%q is not one of %s", word, strings.Join(f.enum, ", ")), hint)
 		v.SetString("") // validation takes it for a word that is not there
 	case f.required && word == "":
-		d.add(n, path, "required", "")
+		d.add(n, path, "required", f.cure())
 	}
 }
 
@@ -216,13 +216,13 @@ func (d *decoder) usableKey(key *yaml.Node, path []string) bool {
 	case k.Kind == yaml.ScalarNode && k.ShortTag() == "!!merge":
 		d.add(key, step(path, k.Value), "merge keys are not taken", "write the keys out, or give the whole value an alias")
 	case k.Kind != yaml.ScalarNode:
-		d.add(key, path, "a key is text", "")
+		d.add(key, path, "a key is text", "a name, such as acme")
 	case k.ShortTag() != "!!str" && k.Value != "":
 		d.add(key, step(path, k.Value), "a key is text", fmt.Sprintf("quote it: %q", k.Value))
 	case k.Value == "":
-		d.add(key, path, "a key is empty", "")
+		d.add(key, path, "a key is empty", "name it, or remove the line")
 	case len(k.Value) > maxKey:
-		d.add(key, path, fmt.Sprintf("a key has %d bytes, more than %d", len(k.Value), maxKey), "")
+		d.add(key, path, fmt.Sprintf("a key has %d bytes, more than %d", len(k.Value), maxKey), "a shorter name")
 	default:
 		return true
 	}

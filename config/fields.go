@@ -13,6 +13,14 @@ type field struct {
 	enum     []string // the words that the value may be; nil: any
 }
 
+// cure says how to give a key that is required.
+func (f field) cure() string {
+	if f.enum != nil {
+		return f.key + ": one of " + strings.Join(f.enum, ", ")
+	}
+	return "add " + f.key + ", with its value"
+}
+
 // fields lists the keys of a struct, those of inlined ones among them.
 func (d *decoder) fields(t reflect.Type) []field {
 	if known, ok := d.types[t]; ok {

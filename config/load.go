@@ -90,7 +90,7 @@ func notText(data []byte) *Mistake {
 // syntaxMistake takes the line out of the YAML reader's error, which has no column.
 func syntaxMistake(data []byte, err error) *Mistake {
 	msg := strings.TrimPrefix(err.Error(), "yaml: ")
-	m := &Mistake{Line: 1, Column: 1}
+	m := &Mistake{Line: 1, Column: 1, Hint: "look at this line and the one before it: indentation, brackets, quotes"}
 	if rest, ok := strings.CutPrefix(msg, "line "); ok {
 		number, rest, _ := strings.Cut(rest, ": ")
 		if line, err := strconv.Atoi(number); err == nil {
@@ -99,6 +99,7 @@ func syntaxMistake(data []byte, err error) *Mistake {
 	}
 	if anchor, ok := strings.CutPrefix(msg, "unknown anchor '"); ok {
 		anchor, _, _ = strings.Cut(anchor, "'")
+		m.Hint = "give a value above it the anchor &" + anchor + ", or quote the text"
 		if i := bytes.Index(data, []byte("*"+anchor)); i >= 0 {
 			m.Line = 1 + bytes.Count(data[:i], []byte("\n"))
 			m.Column = 1 + utf8.RuneCount(data[bytes.LastIndexByte(data[:i], '\n')+1:i])

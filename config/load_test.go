@@ -67,6 +67,21 @@ func TestLoadTellsEveryMistakeOfABadFile(t *testing.T) {
 	}
 }
 
+func TestEveryMistakeComesWithItsCure(t *testing.T) {
+	for _, name := range files(t, "*.bad.yaml") {
+		_, err := Load("weir.yaml", read(t, name))
+		var e *Error
+		if !errors.As(err, &e) {
+			t.Fatalf("%s: got %v", name, err)
+		}
+		for _, m := range e.Mistakes {
+			if m.Hint == "" {
+				t.Errorf("%s:%d:%d: %s: %s has no hint", name, m.Line, m.Column, m.Path, m.Msg)
+			}
+		}
+	}
+}
+
 func TestAnEmptyFileMeansTheDefaults(t *testing.T) {
 	for _, data := range []string{"", "# nothing\n", "---\n", "{}", "routes:\nfailure:\n"} {
 		got, err := Load("weir.yaml", []byte(data))
@@ -256,7 +271,7 @@ func TestLoadTellsWhereAFileIsNoText(t *testing.T) {
 	for data, want := range map[string]string{
 		"role: all\nstate: /v\xffr\n": "weir: validate weir.yaml:2:10: the file is not UTF-8 text\nhint: save it as UTF-8\n1 mistake",
 		"\x00":                        "weir: validate weir.yaml:1:1: the file is not UTF-8 text\nhint: save it as UTF-8\n1 mistake",
-		"a: 1\n...\njunk: [\n":        "weir: validate weir.yaml:2:1: not YAML: did not find expected <document start>\n1 mistake",
+		"a: 1\n...\njunk: [\n":        "weir: validate weir.yaml:2:1: not YAML: did not find expected <document start>\nhint: look at this line and the one before it: indentation, brackets, quotes\n1 mistake",
 	} {
 		if _, err := Load("weir.yaml", []byte(data)); err == nil || err.Error() != want {
 			t.Errorf("%q: got %v", data, err)
@@ -293,6 +308,13 @@ tenants: {t: {account: 111122223333}}
 func TestAHintStaysOnItsLineToo(t *testing.T) {
 	_, err := Load("weir.yaml", []byte(`{plans: {"ba\nsic": {}}, tenants: {t: {plan: basic}}}`))
 	if err == nil || !strings.Contains(err.Error(), "no plan \"basic\"\nhint: ba\\nsic\n2 mistakes") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAQuotedQuantityIsToldToLoseItsQuotes(t *testing.T) {
+	_, err := Load("weir.yaml", []byte(`{features: {calls: {type: metered}}, plans: {p: {grants: {calls: {included: "1000"}}}}}`))
+	if err == nil || !strings.Contains(err.Error(), "hint: 1000, without quotes\n") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -104,7 +104,7 @@ func (d *decoder) number(n *yaml.Node, path []string, v reflect.Value) {
 	i, err := strconv.ParseInt(s.Value, 10, v.Type().Bits())
 	switch {
 	case errors.Is(err, strconv.ErrRange):
-		d.add(n, path, s.Value+" is out of range", "")
+		d.add(n, path, s.Value+" is out of range", "a smaller number")
 	case err != nil, len(digits) > 1 && digits[0] == '0':
 		d.add(n, path, fmt.Sprintf("%q is not a whole number in digits", s.Value), "such as 1000")
 	default:
@@ -152,8 +152,16 @@ func kindHint(s *yaml.Node, wanted string) string {
 		return boolWords
 	case wanted == boolWords, wanted == "a whole number" && quoted:
 		return "without quotes"
+	case wanted == "a mapping":
+		return "keys with values, such as {key: value}"
+	case wanted == "a list":
+		return "values in brackets, such as [a, b]"
+	case wanted == "a whole number":
+		return "such as 1000"
+	case wanted == "text":
+		return "one text, neither a list nor a mapping"
 	default:
-		return ""
+		return wanted
 	}
 }
 

@@ -77,7 +77,7 @@ func (k *checker) failKey(path []string, hint, format string, args ...any) {
 
 func (k *checker) limit(n, most int, path ...string) {
 	if n > most {
-		k.fail(path, "", "%d are more than weir takes, %d", n, most)
+		k.fail(path, fmt.Sprintf("%d or fewer", most), "%d are more than weir takes, %d", n, most)
 	}
 }
 
@@ -95,7 +95,7 @@ func (k *checker) known(path []string, kind, name string, names []string) bool {
 		return true
 	}
 	hint := k.suggest(name, names)
-	if hint == "" && len(names) == 0 {
+	if hint == "" {
 		hint = "define it under " + kind + "s"
 	}
 	k.fail(path, hint, "no %s %q", kind, name)

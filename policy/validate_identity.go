@@ -37,7 +37,7 @@ func (k *checker) checkExtractor(path []string, e Extractor) {
 		needed := slices.Contains(x.from, e.From)
 		switch path := at(path, x.key); {
 		case needed && x.value == "":
-			k.fail(path, "", "from: %s needs %s", e.From, x.key)
+			k.fail(path, "add "+x.key+", with its value", "from: %s needs %s", e.From, x.key)
 		case !needed && x.value != "":
 			k.failKey(path, "from: "+strings.Join(x.from, " or "), "from: %s has no %s", e.From, x.key)
 		case x.value == "":

@@ -3,6 +3,7 @@ package policy
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -129,8 +130,16 @@ func (k *checker) checkMetered(path []string, feature string, g *MeteredGrant) {
 		k.fail(included, "0 to 15 digits", "%d is out of range", *n)
 	}
 	if t := g.Included.Text; t != nil && *t != unlimitedWord {
-		k.fail(included, unlimitedWord, "%q is no quantity", *t)
+		k.fail(included, includedHint(*t), "%q is no quantity", *t)
 	}
+}
+
+// includedHint tells what to write in the place of a text: a number may have been quoted.
+func includedHint(got string) string {
+	if _, err := strconv.ParseUint(got, 10, 64); err == nil {
+		return got + ", without quotes"
+	}
+	return unlimitedWord
 }
 
 // checkBilled sees to it that what a plan bills can be billed: every product

@@ -165,7 +165,7 @@ func (k *checker) checkMatch(path []string, m Match) bool {
 func (k *checker) checkMethod(path []string, method string, earlier []string) {
 	switch upper := strings.ToUpper(method); {
 	case len(method) > 64 || !token(strings.ToLower(method)):
-		k.fail(path, "", "%q is no method", method)
+		k.fail(path, "such as GET or POST", "%q is no method", method)
 	case method != upper:
 		k.fail(path, upper, "methods are upper case")
 	case slices.Contains(earlier, method):
