@@ -44,6 +44,8 @@ type Connection struct {
 	aws     aws.Config
 	log     *slog.Logger
 	updates *prometheus.CounterVec
+
+	agreements *agreementAccess
 }
 
 // Connect prepares clients for the AWS services that weir uses. It calls none of
@@ -62,6 +64,7 @@ func Connect(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus.R
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	c := &Connection{Clock: clock, Limits: NewLimits(), cfg: cfg, log: log, updates: updates}
+	c.agreements = &agreementAccess{clock: clock, log: log}
 	c.aws, err = config.LoadDefaultConfig(ctx,
 		config.WithRegion(cfg.Region),
 		config.WithLogger(sdkLog{log}),

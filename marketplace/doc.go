@@ -2,8 +2,9 @@
 // metering, notifications, and the time that AWS has.
 //
 // Start at [Connect]: it turns a [Config] into a [Connection], which hands out
-// everything else: [Entitlements] (a cache.Source for each product), [Usage] (the
-// metering.Sender), [Queue] (hints from SQS), and [Clock].
+// everything else: [Entitlements] or [Agreements] (a cache.Source for each product), [Usage] (the
+// metering.Sender), [Queue] (hints from SQS), [AgreementWatch] (hints for what no queue told),
+// and [Clock].
 //
 // # What it guarantees
 //

@@ -13,7 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	entitlement "github.com/aws/aws-sdk-go-v2/service/marketplaceentitlementservice"
 	"github.com/aws/aws-sdk-go-v2/service/marketplaceentitlementservice/types"
-	"github.com/aws/smithy-go/middleware"
 
 	"github.com/weirhq/weir/cache"
 	"github.com/weirhq/weir/policy"
@@ -34,10 +33,11 @@ const (
 //
 // Reading everything is a sweep to [Limits]; reading anything else goes before it.
 type Entitlements struct {
-	client  *entitlement.Client
-	limits  *Limits
-	name    string // the configuration's key
-	product policy.Product
+	client   *entitlement.Client
+	limits   *Limits
+	renewals *renewals
+	name     string // the configuration's key
+	product  policy.Product
 }
 
 var _ cache.Source = (*Entitlements)(nil)
@@ -48,7 +48,7 @@ func (c *Connection) Entitlements(name string, product policy.Product) *Entitlem
 		o.Region = entitlementRegion
 		o.RetryMaxAttempts = readAttempts
 	})
-	return &Entitlements{client: client, limits: c.Limits, name: name, product: product}
+	return &Entitlements{client: client, limits: c.Limits, renewals: c.renewals(product), name: name, product: product}
 }
 
 // Licenses reads what the subject holds; with the zero subject everything. A read that fails on
@@ -102,7 +102,9 @@ func (e *Entitlements) read(ctx context.Context, subject policy.Subject) ([]poli
 		}
 		token := aws.ToString(page.NextToken) // an empty page may carry one
 		if token == "" {
-			return found.sorted(), errors.Join(found.nameless...)
+			licenses := found.sorted()
+			e.renewals.tell(ctx, subject, licenses)
+			return licenses, errors.Join(found.nameless...)
 		}
 		if _, ok := tokens[token]; ok {
 			return nil, errors.New("read pages: a page token came twice")
@@ -115,20 +117,9 @@ func (e *Entitlements) read(ctx context.Context, subject policy.Subject) ([]poli
 
 // page reads one page. Every attempt waits for the quota.
 func (e *Entitlements) page(ctx context.Context, input *entitlement.GetEntitlementsInput, sweep bool) (*entitlement.GetEntitlementsOutput, error) {
-	quota := middleware.FinalizeMiddlewareFunc("weir/quota", func(
-		ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
-	) (middleware.FinalizeOutput, middleware.Metadata, error) {
-		if err := e.limits.read(ctx, sweep); err != nil {
-			return middleware.FinalizeOutput{}, middleware.Metadata{}, err
-		}
-		ctx, cancel := context.WithTimeout(ctx, pageTimeout)
-		defer cancel()
-		return next.HandleFinalize(ctx, in)
-	})
+	turn := func(ctx context.Context) error { return e.limits.read(ctx, sweep) }
 	return e.client.GetEntitlements(ctx, input, func(o *entitlement.Options) {
-		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
-			return stack.Finalize.Insert(quota, "Retry", middleware.After)
-		})
+		o.APIOptions = append(o.APIOptions, eachAttempt(turn))
 	})
 }
 
