@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -33,6 +34,20 @@ type admin struct {
 	base   string
 	token  string
 	client http.Client
+}
+
+// adminFlag is the flag that names a running weir.
+func adminFlag(fs *flag.FlagSet) *string {
+	var at string
+	fs.Func("admin", "`URL` of a running weir's admin address; else that of the configuration, else the state on disk", func(s string) error {
+		u, err := url.Parse(s)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return errors.New("want a URL such as http://127.0.0.1:9003")
+		}
+		at = s
+		return nil
+	})
+	return &at
 }
 
 // newAdmin is the weir at a URL, or else the one that the configuration describes.

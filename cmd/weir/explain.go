@@ -20,7 +20,7 @@ import (
 // running weir, or from the state on disk where none runs.
 func explain(ctx context.Context, c *console, fs *flag.FlagSet, args []string) error {
 	file := fs.String("config", defaultConfig, "the configuration `FILE`")
-	at := fs.String("admin", "", "`URL` of a running weir's admin address; else that of the configuration, else the state on disk")
+	at := adminFlag(fs)
 	asJSON := fs.Bool("json", false, "print JSON, as POST /v1/check answers")
 	var q api.Question
 	fs.StringVar(&q.Subject.Tenant, "tenant", "", "who asks: the seller's `ID` of a customer")
@@ -39,6 +39,9 @@ func explain(ctx context.Context, c *console, fs *flag.FlagSet, args []string) e
 		return err
 	}
 	q.Method, q.URL = strings.ToUpper(rest[0]), rest[1]
+	if _, err := q.Request(); err != nil {
+		return &usageError{err.Error()}
+	}
 	cfg, err := loadConfig(*file)
 	if err != nil && *at == "" {
 		return err

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -65,7 +66,7 @@ func main() {
 
 // run finds the verb, runs it and says what went wrong.
 func run(ctx context.Context, c *console, args []string) int {
-	if len(args) > 0 && (args[0] == "-h" || args[0] == "-help" || args[0] == "--help" || args[0] == "help") {
+	if asksHelp(args) {
 		usage(c.out)
 		return exitOK
 	}
@@ -85,6 +86,15 @@ func run(ctx context.Context, c *console, args []string) int {
 	}
 	usage(c.err)
 	return exitUsage
+}
+
+// asksHelp tells whether the arguments ask which verbs there are, all of them or those
+// that begin with one word, as in `weir usage -h`.
+func asksHelp(args []string) bool {
+	if len(args) > 1 && slices.ContainsFunc(verbs(), func(v verb) bool { return strings.HasPrefix(v.name, args[0]+" ") }) {
+		args = args[1:]
+	}
+	return len(args) > 0 && slices.Contains([]string{"-h", "-help", "--help", "help"}, args[0])
 }
 
 // cutVerb takes the verb's words off the arguments.

@@ -21,7 +21,7 @@ import (
 // usageList is `weir usage list`: the ledger, from a running weir or from the disk.
 func usageList(ctx context.Context, c *console, fs *flag.FlagSet, args []string) error {
 	file := fs.String("config", defaultConfig, "the configuration `FILE`")
-	at := fs.String("admin", "", "`URL` of a running weir's admin address; else that of the configuration, else the state on disk")
+	at := adminFlag(fs)
 	asJSON := fs.Bool("json", false, "print JSON, as GET /v1/usage answers")
 	limit := fs.Int("limit", 1000, "at most `N` rows")
 	query := url.Values{}
