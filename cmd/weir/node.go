@@ -45,6 +45,7 @@ type node struct {
 	cache    *cache.Cache
 	gate     *cache.Gate
 	queues   []*marketplace.Queue
+	watch    *marketplace.AgreementWatch
 	proxy    *proxy.Server
 	admin    *api.Admin
 	draining atomic.Bool
@@ -79,6 +80,7 @@ func (n *node) wire(ctx context.Context) error {
 	for _, url := range n.cfg.Updates.Queues {
 		n.queues = append(n.queues, n.aws.Queue(url, n.cfg.Policy.Products, filepath.Join(n.cfg.State, "poison"), n.cache.Hint))
 	}
+	n.watch = n.aws.AgreementWatch(n.cfg.Policy.Products, n.cache.Hint)
 	n.proxy = proxy.New(proxy.Options{
 		Decisions:      proxy.DecisionLog(n.cfg.Log.Decisions),
 		TrustRequestID: n.cfg.Metering.TrustRequestID,
@@ -119,7 +121,11 @@ func (n *node) openLedger(ctx context.Context, p *policy.Policy) error {
 func (n *node) openCache(p *policy.Policy) error {
 	sources := map[string]cache.Source{}
 	for name, product := range n.cfg.Policy.Products {
-		sources[name] = n.aws.Entitlements(name, product)
+		if product.Model == policy.ModelSubscription {
+			sources[name] = n.aws.Agreements(name, product)
+		} else {
+			sources[name] = n.aws.Entitlements(name, product)
+		}
 	}
 	o := cache.Options{Updates: n.cfg.Updates, Policy: n.cfg.Policy, BackOff: n.backoff()}
 	var err error
@@ -159,7 +165,7 @@ func (n *node) reread(ctx context.Context, key policy.Key) (active bool, err err
 // everything counted is committed. Nothing is frozen early.
 func (n *node) run(ctx context.Context) error {
 	front := []runner{n.proxy.Run}
-	updates := []runner{n.sender.Run}
+	updates := []runner{n.sender.Run, n.watch.Run}
 	for _, q := range n.queues {
 		updates = append(updates, q.Run)
 	}
