@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -28,6 +29,14 @@ import (
 var binaries struct{ weir, envoy string }
 
 func TestMain(m *testing.M) {
+	// A model-based test takes a second or more for each run here: a few in every test,
+	// and more by -rapid.checks on the command line.
+	for name, value := range map[string]string{"rapid.checks": "6", "rapid.steps": "25"} {
+		if err := flag.Set(name, value); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	os.Exit(build(m))
 }
 
