@@ -26,7 +26,7 @@ func emulate(ctx context.Context, c *console, fs *flag.FlagSet, args []string) e
 	}
 	cfg := emulator.Config{Credentials: *credentials, Log: newLog(c.err, slog.LevelInfo)}
 	if err := cfg.Validate(); err != nil {
-		return err
+		return &usageError{err.Error()}
 	}
 	lis, err := (&net.ListenConfig{}).Listen(ctx, "tcp", *listen)
 	if err != nil {
@@ -34,11 +34,10 @@ func emulate(ctx context.Context, c *console, fs *flag.FlagSet, args []string) e
 	}
 	e := emulator.New(cfg)
 	e.SetEndpoint("http://" + lis.Addr().String())
+	cfg.Log.Info("listening", "emulator", lis.Addr().String()) // first; who calls already waits for the scenario
 	if err := loadScenario(e, *scenario); err != nil {
-		lis.Close()
-		return err
+		return errors.Join(err, lis.Close())
 	}
-	cfg.Log.Info("listening", "emulator", lis.Addr().String())
 	return serveEmulator(ctx, e, lis)
 }
 
