@@ -105,6 +105,26 @@ func TestB06ATermBeginsAnewWhenItsStartMovesLater(t *testing.T) {
 	}
 }
 
+func TestB06ATermHoldsWhatOtherPlansCountedInIt(t *testing.T) {
+	l, renewed := bolt(t), ledgertest.Hour().Add(-time.Hour)
+	m := newMeter(t, l, new(clock).at(ledgertest.Hour()))
+	counter, byMonth := m.Counter(license(ledgertest.License)), monthly(0, policy.ThenBill)
+	byMonth.Since = ledgertest.Hour().AddDate(0, -3, 0)
+	counter.Take(one("", ledgertest.Hour(), byMonth))
+	byMonth.Since = renewed
+	counter.Take(one("", ledgertest.Hour(), byMonth))
+	byTerm := policy.Terms{Included: 2, Every: policy.Term, Since: renewed, Then: policy.ThenBill, Dimension: "calls", Per: 1}
+	for want := int64(2); want <= 3; want++ {
+		if b := counter.Take(one("", ledgertest.Hour(), byTerm)); b.Used != want {
+			t.Errorf("%d are used in the renewed term, want %d", b.Used, want)
+		}
+	}
+	must(t, m.Flush(t.Context()))
+	if got := total(t, l); got.Included != 1 || got.Billable != 3 || got.Periods[policy.Term].Used != 3 {
+		t.Errorf("the ledger has %+v", got)
+	}
+}
+
 func TestB08CountsStopBeforeASumCouldOverflow(t *testing.T) {
 	counter := newMeter(t, bolt(t), new(clock).at(ledgertest.Hour())).Counter(license(ledgertest.License))
 	refused := 0

@@ -296,13 +296,13 @@ func (p *Policy) terms(product, feature int, a *asked, adds []int64) Terms {
 	by := p.products[product].meters[feature]
 	t := Terms{
 		Included: g.included, Every: g.every, Then: g.then,
-		Dimension: by.dimension, Per: max(by.per, 1),
+		Since: a.license.TermStarts, Dimension: by.dimension, Per: max(by.per, 1),
 	}
 	if t.Included != Unlimited {
 		t.Included = sum(t.Included, feature, adds)
 	}
 	if t.Every == Term {
-		t.Since, t.Until = a.license.TermStarts, a.ends
+		t.Until = a.ends
 	}
 	return t
 }

@@ -277,6 +277,17 @@ func TestAddsOfAllLicensesCount(t *testing.T) {
 	}
 }
 
+func TestB06TermsSayWhenTheTermBeganWhateverThePeriod(t *testing.T) {
+	p := compile(t, acme())
+	m := newMemory(p)
+	l := license("monthly", "basic")
+	m.hold("monthly", l)
+	terms := p.Decide(get("/v1/reports/1", "monthly"), m, now).Quota.Terms
+	if terms.Every == Term || !terms.Since.Equal(l.TermStarts) {
+		t.Errorf("units counted by the %s are of the term that began %s, want %s", terms.Every, terms.Since, l.TermStarts)
+	}
+}
+
 func TestALicenseWithoutAPlanOnlyAdds(t *testing.T) {
 	p := compile(t, acme())
 	m := newMemory(p)

@@ -102,7 +102,7 @@ const (
 type Terms struct {
 	Included  int64     // units that the period includes; Unlimited: all of them
 	Every     Period    // length of the period
-	Since     time.Time // when the term began; only for Every == Term
+	Since     time.Time // when the license's present term began, also where Every is shorter: a later plan may count by it
 	Until     time.Time // when the term ends; zero: not known. Only for Every == Term
 	Then      Then      // what happens beyond Included
 	Dimension string    // the dimension that meters the feature; empty: none
