@@ -2,37 +2,48 @@ package emulator
 
 import "time"
 
-// What happens to an agreement, and what AWS emits about it. All of it with e.mu held; quiet changes emit nothing.
+// What happens to an agreement, and what AWS tells about it. All of it with e.mu held; quiet changes tell nothing.
 
-// begin brings a new license into being.
+// begin brings a new license and its agreement into being.
 func (e *Emulator) begin(l *license, at time.Time, intent string, notify bool) {
 	e.licenses.add(l)
+	e.agreements.add(l.agreement)
 	e.scheduleEnd(l)
-	if !notify {
-		return
+	if notify {
+		e.emitCreated(l, at, intent)
 	}
-	e.emitCreated(l, at, intent)
 	if !l.starts.After(at) {
-		e.emitLicense(l, at, eventLicenseUpdated)
+		e.provision(l, at, notify)
 		return
 	}
 	e.schedule(l.starts, func(at time.Time) { // AWS provisions a future-dated agreement when it starts
 		if l.alive() {
-			e.emitLicense(l, at, eventLicenseUpdated)
+			l.agreement.touch(at)
+			e.provision(l, at, notify)
 		}
 	})
+}
+
+// provision lets a license be used, and tells it.
+func (e *Emulator) provision(l *license, at time.Time, notify bool) {
+	e.agreements.provision(l.agreement)
+	if notify {
+		e.emitLicense(l, at, eventLicenseUpdated)
+		e.noticeSubscribed(l, at)
+	}
 }
 
 // scheduleEnd lets an agreement with an end expire by itself. One that renews or is replaced waits for the control
 // call that says so: between its date and that call AWS still shows it.
 func (e *Emulator) scheduleEnd(l *license) {
-	ends := l.ends
-	if ends.IsZero() || l.endBehavior != endExpire {
+	a := l.agreement
+	ends := a.ends
+	if ends.IsZero() || a.endBehavior != endExpire {
 		return
 	}
 	e.schedule(ends, func(at time.Time) {
-		if l.alive() && l.ends.Equal(ends) {
-			e.finish(l, at, endedExpired, true)
+		if l.alive() && l.agreement == a && a.ends.Equal(ends) {
+			e.finish(l, at, statusExpired, true)
 		}
 	})
 }
@@ -43,33 +54,46 @@ func (e *Emulator) finish(l *license, at time.Time, status string, notify bool) 
 	if notify {
 		e.emitEnded(l, at, status)
 		e.emitLicense(l, at, eventDeprovisioned)
+		e.noticeUnsubscribed(l, at)
 	}
 }
 
 // amend changes what a license holds.
 func (e *Emulator) amend(l *license, list []entitlement, at time.Time, notify bool) {
 	l.setEntitlements(list)
+	l.agreement.touch(at)
 	if notify {
 		e.emitAmended(l, at)
 		e.emitLicense(l, at, eventLicenseUpdated)
+		e.noticeEntitlements(l, at)
 	}
 }
 
 // renew prolongs a license under a new agreement.
 func (e *Emulator) renew(l *license, expires, at time.Time, notify bool) {
-	l.previous, l.agreement = l.agreement, newAgreementID()
-	l.accepted = wholeSecond(at)
+	old := l.agreement
+	old.settle(at, statusRenewed)
+	l.agreement = old.successor(l, at)
+	l.agreement.endsAs(old.ends, old.endBehavior, old.endReason)
 	l.expireBy(expires)
+	e.agreements.add(l.agreement)
+	if old.arn != "" {
+		e.agreements.provision(l.agreement)
+	}
 	e.scheduleEnd(l)
 	if notify {
 		e.emitCreated(l, at, intentRenew)
 		e.emitLicense(l, at, eventLicenseUpdated)
+		if len(l.entitlements) > 0 {
+			e.noticeEntitlements(l, at)
+		}
 	}
 }
 
-// replace ends a license in favour of a new one of the same buyer.
+// replace ends a license in favour of a new one of the same buyer. The topics tell of the new one only: a buyer who
+// has subscribed again is never said to have unsubscribed.
 func (e *Emulator) replace(old, fresh *license, at time.Time, notify bool) {
-	old.end(at, endedReplaced)
+	old.end(at, statusReplaced)
 	e.begin(fresh, at, intentReplace, notify)
 	if notify {
 		e.emitLicense(old, at, eventDeprovisioned)
@@ -79,12 +103,12 @@ func (e *Emulator) replace(old, fresh *license, at time.Time, notify bool) {
 // expire makes the date of a license now, and ends it.
 func (e *Emulator) expire(l *license, at time.Time, notify bool) {
 	l.expireBy(wholeSecond(at))
-	e.finish(l, at, endedExpired, notify)
+	e.finish(l, at, statusExpired, notify)
 }
 
-// deprovision takes a license away without a word about its agreement.
+// deprovision is AWS taking a license away. Of its agreement no event tells, only the Agreement API.
 func (e *Emulator) deprovision(l *license, at time.Time, notify bool) {
-	l.end(at, endedDeprovisioned)
+	l.end(at, statusTerminated)
 	if notify {
 		e.emitLicense(l, at, eventDeprovisioned)
 	}

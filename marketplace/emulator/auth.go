@@ -33,6 +33,9 @@ type signature struct {
 // authenticate is nil for a call that AWS would let in.
 func (e *Emulator) authenticate(r *http.Request, body []byte, s *service, protocol string) *apiError {
 	header := r.Header.Get(headerAuthorization)
+	if header == "" && s.anonymous {
+		return nil
+	}
 	if header == "" {
 		return s.unauthenticated(protocol, "MissingAuthenticationToken", "Missing Authentication Token")
 	}

@@ -74,7 +74,7 @@ func (jsonCodec) writeError(w http.ResponseWriter, s *service, err *apiError) {
 	if s.queryErrors {
 		w.Header().Set("X-Amzn-Query-Error", queryErrorHeader(err))
 	}
-	writeJSON(w, err.status, object{"__type": kind, "message": err.message})
+	writeJSON(w, err.status, err.body(kind))
 }
 
 // writeJSON writes a document as it is: no escapes for the sake of HTML.
@@ -117,7 +117,7 @@ func (cborCodec) write(w http.ResponseWriter, _ *operation, out object) {
 }
 
 func (cborCodec) writeError(w http.ResponseWriter, _ *service, err *apiError) {
-	writeCBOR(w, err.status, object{"__type": err.code, "message": err.message})
+	writeCBOR(w, err.status, err.body(err.code))
 }
 
 func writeCBOR(w http.ResponseWriter, status int, out object) {

@@ -27,6 +27,7 @@ type licenseDocument struct {
 	Ends               time.Time             `json:"ends"`
 	Status             string                `json:"status"`
 	EndBehavior        string                `json:"endBehavior"`
+	EndReason          string                `json:"endReason"`
 	Entitlements       []entitlementDocument `json:"entitlements"`
 	Notify             *bool                 `json:"notify"`
 }
@@ -46,7 +47,7 @@ type licenseAnswer struct {
 	AgreementID        string `json:"agreementId"`
 }
 
-func answer(l *license) licenseAnswer { return licenseAnswer{l.id, l.arn, l.customer, l.agreement} }
+func answer(l *license) licenseAnswer { return licenseAnswer{l.id, l.arn, l.customer, l.agreement.id} }
 
 func (e *Emulator) postLicense(c *controlCall) (any, error) {
 	var document licenseDocument
@@ -78,12 +79,13 @@ func (e *Emulator) draft(d *licenseDocument, now time.Time) (*license, error) {
 		return nil, invalid(`give the buyer's 12 digits as text, such as "111122223333"`, "account is %q", clip(d.Account))
 	}
 	l := &license{
-		product: p, account: d.Account, agreement: orDefault(d.AgreementID, newAgreementID()), offer: newOfferID(),
-		accepted: wholeSecond(now), starts: wholeSecond(now), suspended: d.Status == "suspended",
+		product: p, account: d.Account, starts: wholeSecond(now), suspended: d.Status == "suspended",
 	}
 	if !d.Starts.IsZero() {
 		l.starts = wholeSecond(d.Starts)
 	}
+	l.agreement = newAgreement(l, now)
+	l.agreement.starts = l.starts
 	if err := e.name(l, d); err != nil {
 		return nil, err
 	}
@@ -100,8 +102,8 @@ func (e *Emulator) name(l *license, d *licenseDocument) error {
 	if len(e.licenses.all) >= maxLicenses {
 		return conflict("POST /_control/reset", "there are %d licenses already", maxLicenses)
 	}
-	if len(l.agreement) > 64 || !consists(l.agreement, "_/-") {
-		return invalid("use 1 to 64 letters, digits and _/-", "agreementId is %q", clip(l.agreement))
+	if err := e.nameAgreement(l.agreement, d.AgreementID); err != nil {
+		return err
 	}
 	if len(d.CustomerIdentifier) > maxNameLength || strings.ContainsAny(d.CustomerIdentifier, "/ \t\r\n") {
 		return invalid("use at most 255 characters without slash and space", "customerIdentifier is %q", clip(d.CustomerIdentifier))
@@ -125,6 +127,21 @@ func (e *Emulator) name(l *license, d *licenseDocument) error {
 	if _, taken := e.licenses.byID[id]; !taken && !strings.Contains(id, "/") {
 		l.id = id
 	}
+	return nil
+}
+
+// nameAgreement gives an agreement the id that was asked for.
+func (e *Emulator) nameAgreement(a *agreement, id string) error {
+	if id == "" {
+		return nil
+	}
+	if len(id) > maxResourceID || !consists(id, resourceIDCharacters) {
+		return invalid("use 1 to 64 letters, digits and _/-", "agreementId is %q", clip(id))
+	}
+	if _, taken := e.agreements.byID[id]; taken {
+		return conflict("leave it out, or use another", "an agreement %s exists already", id)
+	}
+	a.id, a.initial = id, id
 	return nil
 }
 
@@ -154,16 +171,32 @@ func (l *license) settleEnd(d *licenseDocument) error {
 		}
 	}
 	if d.Ends.IsZero() {
-		if d.EndBehavior != "" {
-			return invalid("give ends too, or leave endBehavior out", "endBehavior without ends")
+		if d.EndBehavior != "" || d.EndReason != "" {
+			return invalid("give ends too, or leave endBehavior and endReason out", "endBehavior or endReason without ends")
 		}
 		return nil
 	}
-	l.ends, l.endBehavior = wholeSecond(d.Ends), orDefault(d.EndBehavior, endExpire)
-	if !l.ends.After(l.starts) {
+	reason, err := d.endReason()
+	if err != nil {
+		return err
+	}
+	l.agreement.endsAs(wholeSecond(d.Ends), orDefault(d.EndBehavior, endExpire), reason)
+	if !l.agreement.ends.After(l.starts) {
 		return invalid("give a later date", "ends is not after starts")
 	}
 	return nil
+}
+
+// endReason is why the agreement will not renew, where it will not.
+func (d *licenseDocument) endReason() (string, error) {
+	if d.EndBehavior == endRenew {
+		if d.EndReason != "" {
+			return "", invalid("leave it out, or use endBehavior EXPIRE", "endReason with endBehavior RENEW")
+		}
+		return "", nil
+	}
+	reason := orDefault(d.EndReason, reasonNoTerm)
+	return reason, oneOf("endReason", reason, endReasons()...)
 }
 
 // read makes entitlements of documents, for this license.
@@ -204,7 +237,7 @@ func (e *Emulator) onLicense(serve func(c *controlCall, l *license, notify bool)
 				"no license %q", clip(name))
 		}
 		if !l.alive() {
-			return nil, conflict("create another", "license %s ended at %s (%s)", name, eventTime(l.ended), l.endedAs)
+			return nil, conflict("create another", "license %s ended at %s (%s)", name, eventTime(l.ended), l.agreement.status)
 		}
 		notify, err := c.notify()
 		if err != nil {
@@ -251,12 +284,12 @@ func (e *Emulator) postReplace(c *controlCall, l *license, notify bool) (any, er
 		return nil, err
 	}
 	fresh := &license{
-		id: newLicenseID(), product: l.product, account: l.account, customer: l.customer, agreement: newAgreementID(),
-		previous: l.agreement, offer: newOfferID(), accepted: wholeSecond(c.now), starts: wholeSecond(c.now),
+		id: newLicenseID(), product: l.product, account: l.account, customer: l.customer, starts: wholeSecond(c.now),
 		suspended: l.suspended, entitlements: slices.Clone(l.entitlements),
 	}
-	if l.ends.After(c.now) {
-		fresh.ends, fresh.endBehavior = l.ends, l.endBehavior
+	fresh.agreement = l.agreement.successor(fresh, c.now)
+	if l.agreement.ends.After(c.now) {
+		fresh.agreement.endsAs(l.agreement.ends, l.agreement.endBehavior, l.agreement.endReason)
 	}
 	if l.arn != "" {
 		fresh.arn = licenseArn(fresh.id)
@@ -276,7 +309,7 @@ func (e *Emulator) postReplace(c *controlCall, l *license, notify bool) (any, er
 }
 
 func (e *Emulator) postCancel(c *controlCall, l *license, notify bool) (any, error) {
-	return e.change(func(l *license, at time.Time, notify bool) { e.finish(l, at, endedCancelled, notify) })(c, l, notify)
+	return e.change(func(l *license, at time.Time, notify bool) { e.finish(l, at, statusCancelled, notify) })(c, l, notify)
 }
 
 // change makes a control call without a body of a change to a license.

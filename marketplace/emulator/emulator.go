@@ -82,28 +82,30 @@ type Emulator struct {
 
 // state is everything a reset forgets. Emulator.mu guards it.
 type state struct {
-	clock    clock
-	due      dueList
-	products map[string]*product
-	licenses licenses
-	tokens   map[string]token
-	feeds    feeds
-	faults   faults
-	ledger   ledger
-	calls    callList
-	queues   map[string]*queue
-	sessions map[string]session
+	clock      clock
+	due        dueList
+	products   map[string]*product
+	licenses   licenses
+	agreements agreements
+	tokens     map[string]token
+	feeds      feeds
+	faults     faults
+	ledger     ledger
+	calls      callList
+	queues     map[string]*queue
+	sessions   map[string]session
 }
 
 func newState() state {
 	return state{
-		products: map[string]*product{},
-		licenses: newLicenses(),
-		tokens:   map[string]token{},
-		feeds:    newFeeds(),
-		ledger:   newLedger(),
-		queues:   map[string]*queue{},
-		sessions: map[string]session{},
+		products:   map[string]*product{},
+		licenses:   newLicenses(),
+		agreements: newAgreements(),
+		tokens:     map[string]token{},
+		feeds:      newFeeds(),
+		ledger:     newLedger(),
+		queues:     map[string]*queue{},
+		sessions:   map[string]session{},
 	}
 }
 

@@ -1,10 +1,6 @@
 package emulator
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -142,7 +138,7 @@ func (e *Emulator) readQuery(in input) (*entitlementQuery, error) {
 	if q.product = e.products[code]; q.product == nil {
 		return nil, refuse(badParameter, "The product code %s does not match a published product.", clip(code))
 	}
-	q.digest = q.sum()
+	q.digest = queryDigest(q.product.Code, q.filters)
 	if next == "" {
 		return q, nil
 	}
@@ -168,31 +164,16 @@ func readFilters(in input, broken *violations) map[string][]string {
 // maxFilterValues bounds a filter; the model has no limit.
 const maxFilterValues = 10_000
 
-// sum identifies a query, so that a token of another is refused.
-func (q *entitlementQuery) sum() string {
-	canonical, err := json.Marshal([]any{q.product.Code, q.filters}) // map keys come out sorted
-	if err != nil {
-		return ""
-	}
-	digest := sha256.Sum256(canonical)
-	return base64.RawURLEncoding.EncodeToString(digest[:9])
-}
-
-// token is a NextToken. No two are the same, since some clients stop at a token that repeats.
 func (q *entitlementQuery) token(after position) string {
-	text := fmt.Sprintf("%s.%d.%d.%s", q.digest, after.license, after.entitlement, randomHex(6))
-	return base64.RawURLEncoding.EncodeToString([]byte(text))
+	return pageToken(q.digest, int64(after.license), int64(after.entitlement))
 }
 
 func (q *entitlementQuery) resume(token string) error {
-	text, err := base64.RawURLEncoding.DecodeString(token)
-	parts := strings.Split(string(text), ".")
-	if err != nil || len(parts) != 4 || parts[0] != q.digest {
+	license, entitlement, ok := readPageToken(q.digest, token)
+	if !ok {
 		return refuse(badParameter, "The NextToken is invalid.")
 	}
-	if _, err := fmt.Sscanf(parts[1]+" "+parts[2], "%d %d", &q.after.license, &q.after.entitlement); err != nil {
-		return refuse(badParameter, "The NextToken is invalid.")
-	}
+	q.after = position{int(license), int(entitlement)}
 	return nil
 }
 

@@ -15,9 +15,27 @@ type apiError struct {
 	code    string
 	message string
 	status  int
+	members object // further members that the service gives this error
 }
 
 func (e *apiError) Error() string { return e.code + ": " + e.message }
+
+// statusIn is the HTTP status of the error as a service answers it.
+func (e *apiError) statusIn(s *service) int {
+	if status, special := s.statuses[e.code]; special {
+		return status
+	}
+	return e.status
+}
+
+// body is the error as a structure on the wire.
+func (e *apiError) body(kind string) object {
+	out := object{"__type": kind, "message": e.message}
+	for name, value := range e.members {
+		out[name] = value
+	}
+	return out
+}
 
 // refuse makes AWS's error of that name, with the status that goes with it.
 func refuse(code, format string, args ...any) *apiError {

@@ -48,10 +48,10 @@ func (e *Emulator) emitEvent(l *license, at time.Time, detailType string, member
 	detail := object{
 		"requestId": newUUID(),
 		"catalog":   "AWSMarketplace",
-		"agreement": object{"id": l.agreement},
+		"agreement": object{"id": l.agreement.id},
 		"acceptor":  object{"accountId": l.account},
 		"proposer":  object{"accountId": sellerAccount},
-		"offer":     object{"id": l.offer},
+		"offer":     object{"id": l.agreement.offer},
 	}
 	for name, value := range members {
 		detail[name] = value
@@ -59,7 +59,7 @@ func (e *Emulator) emitEvent(l *license, at time.Time, detailType string, member
 	body, err := json.Marshal(event{
 		Version: "0", ID: newUUID(), DetailType: detailType, Source: "aws.agreement-marketplace", Account: sellerAccount,
 		Time: eventTime(at), Region: region, Detail: detail,
-		Resources: []string{"arn:aws:aws-marketplace::aws:agreement:" + l.agreement},
+		Resources: []string{"arn:aws:aws-marketplace::aws:agreement:" + l.agreement.id},
 	})
 	if err != nil {
 		e.log.Error("event_not_encoded", "detail_type", detailType, "error", err)
@@ -73,14 +73,15 @@ func eventTime(t time.Time) string { return wholeSecond(t).Format(time.RFC3339) 
 
 // agreementShape is the agreement in events that tell its dates. A pay-as-you-go agreement has no end.
 func agreementShape(l *license, intent string) object {
-	agreement := object{
-		"id": l.agreement, "intent": intent, "status": "ACTIVE",
-		"acceptanceTime": eventTime(l.accepted), "startTime": eventTime(l.starts),
+	a := l.agreement
+	shape := object{
+		"id": a.id, "intent": intent, "status": statusActive,
+		"acceptanceTime": eventTime(a.accepted), "startTime": eventTime(a.starts),
 	}
-	if !l.ends.IsZero() {
-		agreement["endTime"] = eventTime(l.ends)
+	if !a.ends.IsZero() {
+		shape["endTime"] = eventTime(a.ends)
 	}
-	return agreement
+	return shape
 }
 
 func (e *Emulator) emitCreated(l *license, at time.Time, intent string) {
@@ -90,7 +91,7 @@ func (e *Emulator) emitCreated(l *license, at time.Time, intent string) {
 		members["resaleAuthorization"] = nil // AWS: null unless a channel partner resells
 	}
 	if intent == intentRenew {
-		agreement["previousAgreementId"] = l.previous
+		agreement["previousAgreementId"] = l.agreement.previous
 		members["product"] = productTitle(l.product)
 		members["proposer"] = object{"name": sellerName, "accountId": sellerAccount}
 	}
@@ -99,7 +100,7 @@ func (e *Emulator) emitCreated(l *license, at time.Time, intent string) {
 
 func (e *Emulator) emitAmended(l *license, at time.Time) {
 	agreement := agreementShape(l, intentAmend)
-	agreement["autoRenewalEnabled"] = l.endBehavior == endRenew
+	agreement["autoRenewalEnabled"] = l.agreement.endBehavior == endRenew
 	e.emitEvent(l, at, eventAmended, object{
 		"agreement":      agreement,
 		"product":        productTitle(l.product),
@@ -108,7 +109,7 @@ func (e *Emulator) emitAmended(l *license, at time.Time) {
 }
 
 func (e *Emulator) emitEnded(l *license, at time.Time, status string) {
-	e.emitEvent(l, at, eventEnded, object{"agreement": object{"id": l.agreement, "status": status}})
+	e.emitEvent(l, at, eventEnded, object{"agreement": object{"id": l.agreement.id, "status": status}})
 }
 
 // emitLicense sends one of the two events that name a license. A legacy agreement has none to name.

@@ -20,7 +20,7 @@ const (
 	faultAmbiguous   = "ambiguous"   // carried out, the answer lost
 	faultDuplicate   = "duplicate"   // BatchMeterUsage answers DuplicateRecord to an identical record
 	faultSlow        = "slow"        // carried out, the answer late
-	faultEmpty       = "empty"       // GetEntitlements answers an empty page that carries a token
+	faultEmpty       = "empty"       // an operation with pages answers an empty one that carries a token
 )
 
 const (
@@ -105,7 +105,7 @@ func (e *Emulator) applies(f *fault, c *call) bool {
 	case faultUnprocessed:
 		return batch && f.matches(c)
 	case faultEmpty:
-		return c.operation.name == "GetEntitlements" && f.matches(c)
+		return hasPages(c.operation.name) && f.matches(c)
 	}
 	return f.matches(c)
 }

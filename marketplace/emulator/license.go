@@ -16,40 +16,18 @@ const (
 	maxLicenses = 200_000
 )
 
-// What an agreement does at its end, as the Agreement API names it.
-const (
-	endRenew   = "RENEW"
-	endReplace = "REPLACE"
-	endExpire  = "EXPIRE"
-)
-
-// Statuses with which an agreement ends.
-const (
-	endedCancelled = "CANCELLED"
-	endedExpired   = "EXPIRED"
-	endedReplaced  = "REPLACED"
-	// endedDeprovisioned is a license taken away while its agreement says nothing.
-	endedDeprovisioned = "DEPROVISIONED"
-)
-
-// license is one buyer's agreement for one product.
+// license is what one buyer's agreement for one product entitles to.
 type license struct {
 	number       int // in order of creation
 	id           string
 	arn          string // empty for legacy agreements
 	product      *product
 	account      string
-	customer     string // CustomerIdentifier; empty where AWS leaves it unpopulated
-	agreement    string
-	previous     string // the agreement that this one renewed
-	offer        string
-	accepted     time.Time
+	customer     string     // CustomerIdentifier; empty where AWS leaves it unpopulated
+	agreement    *agreement // the latest; a renewal puts the license under another
 	starts       time.Time
-	ends         time.Time // zero: none
-	endBehavior  string    // empty without an end
 	suspended    bool
 	ended        time.Time // zero while it lives
-	endedAs      string
 	entitlements []entitlement
 }
 
@@ -125,16 +103,16 @@ func (s *licenses) find(name string) (*license, bool) {
 	return l, ok
 }
 
-// end ends a license: no entitlements from now, usage for one more hour.
-func (l *license) end(at time.Time, as string) {
+// end ends a license and its agreement: no entitlements from now, usage for one more hour.
+func (l *license) end(at time.Time, status string) {
 	l.ended = wholeSecond(at)
-	l.endedAs = as
+	l.agreement.settle(at, status)
 }
 
-// expireBy moves the end of the license, if it has one, and the dates of all its entitlements.
+// expireBy moves the end of the agreement, if it has one, and the dates of all entitlements.
 func (l *license) expireBy(at time.Time) {
-	if !l.ends.IsZero() {
-		l.ends = at
+	if !l.agreement.ends.IsZero() {
+		l.agreement.ends = at
 	}
 	for i := range l.entitlements {
 		l.entitlements[i].expires = at
@@ -143,8 +121,8 @@ func (l *license) expireBy(at time.Time) {
 
 // defaultExpiry is the date of an entitlement that was given none: the agreement's end, else a year from its start.
 func (l *license) defaultExpiry() time.Time {
-	if !l.ends.IsZero() {
-		return l.ends
+	if !l.agreement.ends.IsZero() {
+		return l.agreement.ends
 	}
 	return l.starts.AddDate(1, 0, 0)
 }
@@ -177,11 +155,9 @@ func numberValue(n json.Number) (object, error) {
 	return object{"IntegerValue": int(i)}, nil
 }
 
-func newLicenseID() string   { return "l-" + randomHex(16) }
-func newAgreementID() string { return "agmt-" + randomText(25, lowerAlphanumeric) }
-func newOfferID() string     { return "offer-" + randomText(13, lowerAlphanumeric) }
-func newProductID() string   { return "prod-" + randomText(13, lowerAlphanumeric) }
-func newCustomerID() string  { return randomText(11, upperAlphanumeric) }
+func newLicenseID() string  { return "l-" + randomHex(16) }
+func newProductID() string  { return "prod-" + randomText(13, lowerAlphanumeric) }
+func newCustomerID() string { return randomText(11, upperAlphanumeric) }
 
 // licenseArn is the ARN of a license that AWS Marketplace issues.
 func licenseArn(id string) string {

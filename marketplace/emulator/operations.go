@@ -13,6 +13,10 @@ func (e *Emulator) operationTable() map[route]*operation {
 		table[route{protocolJSON, op.service.target + "." + op.name}] = op
 		table[route{protocolCBOR, op.service.target + "." + op.name}] = op
 	}
+	for _, op := range e.agreementOperations() {
+		table[route{protocolJSON, op.service.target + "." + op.name}] = op
+		table[route{protocolCBOR, op.service.target + "." + op.name}] = op
+	}
 	for _, op := range e.queueOperations() {
 		table[route{protocolJSON, op.service.target + "." + op.name}] = op
 	}
@@ -42,6 +46,25 @@ func (e *Emulator) entitlementOperations() []*operation {
 		throttled: "ThrottlingException", internal: codeInternal, unauthorized: http.StatusBadRequest,
 	}
 	return []*operation{{"GetEntitlements", entitlement, e.locked(e.getEntitlements)}}
+}
+
+func (e *Emulator) agreementOperations() []*operation {
+	agreement := &service{
+		target: "AWSMPCommerceService_v20200301", signing: signingMarketplace, jsonVersion: "1.0",
+		throttled: "ThrottlingException", internal: "InternalServerException", unauthorized: http.StatusBadRequest,
+		statuses: map[string]int{
+			"AccessDeniedException":         http.StatusForbidden,
+			"ConflictException":             http.StatusConflict,
+			"ResourceNotFoundException":     http.StatusNotFound,
+			"ServiceQuotaExceededException": http.StatusPaymentRequired,
+			"ThrottlingException":           http.StatusTooManyRequests,
+		},
+	}
+	return []*operation{
+		{"SearchAgreements", agreement, e.locked(e.searchAgreements)},
+		{"DescribeAgreement", agreement, e.locked(e.describeAgreement)},
+		{"GetAgreementEntitlements", agreement, e.locked(e.getAgreementEntitlements)},
+	}
 }
 
 func (e *Emulator) queueOperations() []*operation {

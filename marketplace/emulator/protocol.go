@@ -41,11 +41,13 @@ type service struct {
 	signing      string // the service name in the credential scope
 	namespace    string // before "#" in the __type of errors; empty: none
 	jsonVersion  string
-	query        string // xmlns of awsQuery
-	throttled    string // the service's name for a throttled call
-	internal     string // its name for a failure of its own
-	queryErrors  bool   // it carries x-amzn-query-error (awsQueryCompatible)
-	unauthorized int    // the status of refused signatures
+	query        string         // xmlns of awsQuery
+	throttled    string         // the service's name for a throttled call
+	internal     string         // its name for a failure of its own
+	queryErrors  bool           // it carries x-amzn-query-error (awsQueryCompatible)
+	anonymous    bool           // it takes calls without a signature; one that is there must be good
+	unauthorized int            // the status of refused signatures
+	statuses     map[string]int // HTTP statuses of errors, where they are not as statusOf says
 }
 
 // operation is one entry of the table of what the emulator can do.
@@ -137,9 +139,11 @@ func (e *Emulator) perform(x *exchange, c *call) {
 }
 
 func (e *Emulator) answerError(x *exchange, s *service, err *apiError) {
-	x.entry.answered(e, err.status)
-	e.log.Info("aws_call_refused", "operation", x.entry.Operation, "code", err.code, "status", err.status)
-	x.codec.writeError(x.w, s, err)
+	sent := *err
+	sent.status = err.statusIn(s)
+	x.entry.answered(e, sent.status)
+	e.log.Info("aws_call_refused", "operation", x.entry.Operation, "code", sent.code, "status", sent.status)
+	x.codec.writeError(x.w, s, &sent)
 }
 
 // route finds where a request belongs, as AWS does.

@@ -36,7 +36,7 @@ func (e *Emulator) resolveCustomer(c *call) (object, error) {
 	out := object{
 		"CustomerAWSAccountId": t.license.account,
 		"ProductCode":          t.license.product.Code,
-		"Metadata":             object{"AgreementId": t.license.agreement},
+		"Metadata":             object{"AgreementId": t.license.agreement.id},
 	}
 	addIfSet(out, "CustomerIdentifier", t.license.customer)
 	addIfSet(out, "LicenseArn", t.license.arn)

@@ -273,6 +273,79 @@ class EntitlementTest(EmulatorTest):
         self.assertEqual(entitlement.raw[0]["headers"]["Smithy-Protocol"], "rpc-v2-cbor")
 
 
+class AgreementTest(EmulatorTest):
+    SELLER = [{"name": "PartyType", "values": ["Proposer"]}, {"name": "AgreementType", "values": ["PurchaseAgreement"]}]
+
+    def check(self, agreements):
+        search = lambda **more: agreements.search_agreements(filters=self.SELLER + more.pop("filters", []), **more)
+        control("POST", "licenses", {"product": "acme", "account": ACCOUNT, "ends": "2027-01-01T00:00:00Z", "endBehavior": "RENEW"})
+        found = []
+        for page in agreements.get_paginator("search_agreements").paginate(filters=self.SELLER, PaginationConfig={"PageSize": 1}):
+            self.assert_fits(agreements, "SearchAgreements", page)
+            found += page["agreementViewSummaries"]
+        self.assertEqual([one.get("endTimeBehaviorType") for one in found], ["RENEW", None])
+        one = search(filters=[{"name": "LicenseArn", "values": [self.license["licenseArn"]]}])["agreementViewSummaries"][0]
+        self.assertEqual(one["agreementId"], self.license["agreementId"])
+        self.assertEqual(one["entitlements"], [{"licenseArn": self.license["licenseArn"]}])
+        self.assertEqual(one["lastUpdateTime"], NOON)
+        described = agreements.describe_agreement(agreementId=one["agreementId"])
+        self.assert_fits(agreements, "DescribeAgreement", described)
+        self.assert_fits(agreements, "DescribeAgreement", agreements.describe_agreement(agreementId=found[0]["agreementId"]))
+        entitled = agreements.get_agreement_entitlements(agreementId=one["agreementId"])
+        self.assert_fits(agreements, "GetAgreementEntitlements", entitled)
+        self.assertEqual(entitled["agreementEntitlements"][0]["licenseArn"], self.license["licenseArn"])
+        for operation, method, arguments in (
+            ("SearchAgreements", agreements.search_agreements, {"filters": self.SELLER}),
+            ("DescribeAgreement", agreements.describe_agreement, {"agreementId": one["agreementId"]}),
+            ("GetAgreementEntitlements", agreements.get_agreement_entitlements, {"agreementId": one["agreementId"]}),
+        ):
+            for shape in agreements.meta.service_model.operation_model(operation).error_shapes:
+                control("POST", "faults", {"operation": operation, "kind": "error", "code": shape.name})
+                with self.assertRaises(getattr(agreements.exceptions, shape.name)) as caught:
+                    method(**arguments)
+                self.assertEqual(
+                    caught.exception.response["ResponseMetadata"]["HTTPStatusCode"], shape.metadata["error"]["httpStatusCode"], shape.name)
+        with self.assertRaises(agreements.exceptions.ValidationException) as caught:
+            agreements.search_agreements(filters=[])
+        reasons = agreements.meta.service_model.shape_for("ValidationExceptionReason").enum
+        self.assertIn(caught.exception.response["reason"], reasons)
+        self.assertTrue(caught.exception.response["fields"][0]["message"])
+        self.assertEqual(error_code(agreements.describe_agreement, agreementId="nobody"), "ResourceNotFoundException")
+
+    def test_json(self):
+        agreements = client("marketplace-agreement")
+        self.check(agreements)
+        self.assertEqual(agreements.raw[0]["headers"]["Content-Type"], "application/x-amz-json-1.0")
+
+    def test_cbor(self):
+        agreements = client("marketplace-agreement", cbor=True)
+        self.check(agreements)
+        self.assertEqual(agreements.raw[0]["headers"]["Smithy-Protocol"], "rpc-v2-cbor")
+
+    def test_constraints_are_those_of_the_model(self):
+        agreements = client("marketplace-agreement")
+        model = agreements.meta.service_model
+        checked = 0
+        for name, send in (
+            ("ResourceId", lambda value: agreements.describe_agreement(agreementId=value)),
+            ("MaxResults", lambda value: agreements.search_agreements(filters=self.SELLER, maxResults=value)),
+            ("FilterValue", lambda value: agreements.search_agreements(filters=self.SELLER + [{"name": "OfferId", "values": [value]}])),
+        ):
+            for value, good in candidates(model.shape_for(name)):
+                got = error_code(send, value=value)
+                shown = f"{name} = {value!r:.60} is answered {got}"
+                (self.assertNotIn if good else self.assertIn)(got, CONSTRAINT_ERRORS, shown)
+                checked += 1
+        for count in (1, 10, 11):
+            names = ["Status", "ResourceType", "OfferId", "LicenseArn", "InitialAgreementId", "AcceptorAccountId", "OfferSetId",
+                     "ResourceIdentifier", "EndTimeBehaviorType"]
+            values = {"Status": "ACTIVE", "ResourceType": "SaaSProduct", "EndTimeBehaviorType": "RENEW"}
+            filters = self.SELLER + [{"name": name, "values": [values.get(name, "x")]} for name in names]
+            got = error_code(agreements.search_agreements, filters=filters[:max(2, count)])
+            self.assertEqual(got, "ValidationException" if count > 10 else None, count)
+        self.assertGreater(checked, 30)
+
+
 class QueueTest(EmulatorTest):
     def setUp(self):
         super().setUp()
