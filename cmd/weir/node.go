@@ -69,8 +69,11 @@ func (n *node) wire(ctx context.Context) error {
 	if n.aws, err = marketplace.Connect(ctx, n.cfg.AWS, n.log, n.reg); err != nil {
 		return err
 	}
+	if n.ledger, err = openLedger(n.cfg, n.aws.Clock.Now, n.log, n.reg); err != nil {
+		return err // before AWS is asked for its time: a state in use is said at once
+	}
 	n.settle(ctx)
-	if err := n.openLedger(ctx, p); err != nil {
+	if n.meter, err = metering.NewMeter(ctx, n.cfg.Metering, n.ledger, p.Features(), n.aws.Clock.Now, n.log, n.reg); err != nil {
 		return err
 	}
 	if err := n.openCache(p); err != nil {
@@ -107,15 +110,6 @@ func (n *node) backoff() time.Duration {
 		return endpointBackoff
 	}
 	return awsBackoff
-}
-
-func (n *node) openLedger(ctx context.Context, p *policy.Policy) error {
-	var err error
-	if n.ledger, err = openLedger(n.cfg, n.aws.Clock.Now, n.log, n.reg); err != nil {
-		return err
-	}
-	n.meter, err = metering.NewMeter(ctx, n.cfg.Metering, n.ledger, p.Features(), n.aws.Clock.Now, n.log, n.reg)
-	return err
 }
 
 func (n *node) openCache(p *policy.Policy) error {
