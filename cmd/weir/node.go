@@ -97,7 +97,7 @@ func (n *node) wire(ctx context.Context) error {
 // settle learns AWS's time before it matters. Without an answer weir starts all the
 // same, on the local clock.
 func (n *node) settle(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	ctx, cancel := context.WithTimeout(ctx, min(settleTimeout, n.backoff())) // requests wait for it
 	defer cancel()
 	if err := n.aws.Clock.Settle(ctx); err != nil {
 		n.log.Warn("AWS's time not known, going by the local clock", "error", err)
