@@ -26,18 +26,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
-
 	"github.com/weirhq/weir/cache"
 )
 
 const certificateURL = "https://sns.us-east-1.amazonaws.com/SimpleNotificationService-0123456789abcdef0123456789abcdef.pem"
-
-func counterValue(t *testing.T, c prometheus.Collector) float64 {
-	t.Helper()
-	return testutil.ToFloat64(c)
-}
 
 func marshal(t *testing.T, message map[string]string) []byte {
 	t.Helper()
@@ -336,9 +328,10 @@ func TestCertificateThatCanNotBeFetchedIsAskedForAgain(t *testing.T) {
 func TestFloodOfCertificatesIsHeldBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, s := newSigned(t)
+		signed := with(p.ownMessage(), "Signature", s.signature(p.ownMessage()))
 		for i := range 1000 {
 			url := fmt.Sprintf("https://sns.us-east-1.amazonaws.com/SimpleNotificationService-%d.pem", i)
-			if got := p.post(nil, s.sign(with(p.ownMessage(), "SigningCertURL", url))); got != (answer{503, "certificate"}) {
+			if got := p.post(nil, marshal(t, with(signed, "SigningCertURL", url))); got != (answer{503, "certificate"}) {
 				t.Fatalf("got %+v", got)
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/weirhq/weir/cache"
 )
@@ -409,5 +410,5 @@ func TestOnlyPostIsTaken(t *testing.T) {
 
 // counted is weir_updates_total of this feed.
 func (p *posted) counted(kind string) float64 {
-	return counterValue(p.t, p.updates.WithLabelValues("sns-https", kind))
+	return testutil.ToFloat64(p.updates.WithLabelValues("sns-https", kind))
 }

@@ -120,7 +120,7 @@ func (i *internet) requests() int {
 
 // posted is POST /sns as it faces AWS itself, at the time of the vectors.
 type posted struct {
-	t *testing.T
+	t testing.TB
 	*Notifications
 	internet *internet
 	hints    []cache.Hint
@@ -128,13 +128,14 @@ type posted struct {
 	log      *syncBuffer
 }
 
-func newPosted(t *testing.T, topics []string) *posted {
+func newPosted(t testing.TB, topics []string) *posted {
 	t.Helper()
 	v := readVectors(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
 	t.Setenv("AWS_CONFIG_FILE", "/dev/null")
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+	t.Setenv("AWS_MAX_ATTEMPTS", "1")
 	p := &posted{t: t, internet: &internet{files: v.Certs}, log: new(syncBuffer)}
 	c, err := Connect(t.Context(), Config{Region: "eu-central-1"}, slog.New(slog.NewTextHandler(p.log, nil)), prometheus.NewRegistry())
 	if err != nil {
