@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -97,8 +96,7 @@ func newTruth(t *rapid.T) *truth {
 		t.Fatal(err)
 	}
 	w := &truth{t: t, control: stage.Control{URL: server.URL}, endpoint: server.URL, dir: dir, offset: new(atomic.Int64)}
-	held := strings.Replace(examples.Weir, "routes:\n", "routes:\n  - {name: held, match: {path: /v1/held}}\n", 1)
-	if w.cfg, err = config.Load("weir.yaml", []byte(held)); err != nil {
+	if w.cfg, err = config.Load("weir.yaml", []byte(examples.Weir)); err != nil {
 		t.Fatal(err)
 	}
 	if w.policy, err = policy.Compile(w.cfg.Policy); err != nil {

@@ -36,17 +36,20 @@ const (
 	portAppGRPC   = 19002
 	firstFreePort = 20000 // below the ports that outgoing connections take
 	freePorts     = 10000
+	portsApart    = 100 // between stages of one process
 )
 
 // Plan is what the stage is made of; empty members take the files in examples.
 type Plan struct {
 	Dir         string // a directory of its own: files, state and logs go there
 	Weir        string // the weir binary
-	Envoy       string // the Envoy binary
+	Envoy       string // the Envoy binary; empty: no Envoy is started
 	Config      string // weir.yaml
 	EnvoyConfig string // envoy.yaml
 	Marketplace string // the emulator's scenario
 	Env         []string
+	// Number keeps the ports of stages apart that one process sets side by side.
+	Number int
 }
 
 // Stage is everything, running.
@@ -90,6 +93,9 @@ func (s *Stage) set(ctx context.Context) error {
 	if err := s.StartWeir(ctx); err != nil {
 		return err
 	}
+	if s.plan.Envoy == "" {
+		return nil
+	}
 	return s.StartEnvoy(ctx)
 }
 
@@ -98,7 +104,7 @@ func (s *Stage) address(port int) string { return "127.0.0.1:" + s.ports[strconv
 
 // takePorts finds a free port for each of the examples'.
 func (s *Stage) takePorts() error {
-	next := firstFreePort + os.Getpid()%freePorts
+	next := firstFreePort + (os.Getpid()+s.plan.Number*portsApart)%freePorts
 	for _, port := range []int{portEmulator, portGRPC, portAdmin, portEnvoy, portIngress, portApp, portAppGRPC} {
 		for tries := 0; ; tries++ {
 			next = firstFreePort + (next+1-firstFreePort)%freePorts
