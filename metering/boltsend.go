@@ -10,12 +10,12 @@ import (
 	"github.com/weirhq/weir/policy"
 )
 
-// Due lists the records to send: nothing while the place is another one.
+// Due lists the records to send: nothing in a dry run, or while the place is another one.
 func (b *Bolt) Due(ctx context.Context, now time.Time, n int) ([]Record, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if b.elsewhere() {
+	if b.elsewhere() || !b.cfg.Send {
 		return nil, nil
 	}
 	var records []Record

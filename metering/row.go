@@ -133,11 +133,20 @@ func (r *Row) settle(now time.Time, o Outcome) {
 	case Faulty:
 		r.block(now)
 	case NotRecorded, Unavailable:
-		if !r.Ambiguous {
-			r.State = Frozen
-		}
+		r.again()
 	default:
 		r.Ambiguous = true
+		r.again()
+	}
+}
+
+// again leaves the row to the next attempt: one that was blocked stays alone.
+func (r *Row) again() {
+	switch {
+	case !r.Next.IsZero():
+		r.State = Blocked
+	case !r.Ambiguous:
+		r.State = Frozen
 	}
 }
 

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
-	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
 	"github.com/weirhq/weir/policy"
@@ -23,6 +21,8 @@ const (
 	roundRecords = callsPerSecond * batchRecords
 	// roundCalls is how many calls of one product are under way at once.
 	roundCalls = 4
+	// attemptTimeout bounds one attempt with all the calls that it takes: shorter than unansweredGrace.
+	attemptTimeout = 4 * time.Minute
 	// lookEvery is how often the ledger is asked for due records: sending starts within 2 s of a freeze.
 	lookEvery = time.Second
 	// warnEvery is how often the backlog is summed up for warnings, which reads all of it.
@@ -59,13 +59,6 @@ func NewDispatcher(maxBackoff time.Duration, ledger Ledger, sender Sender, rerea
 	}
 }
 
-// lane is where one product's sending stands.
-type lane struct {
-	busy    bool
-	trouble backoff
-	until   time.Time // local time before which it is left alone
-}
-
 // Run sends until ctx ends. Attempts under way then stay marked as sent.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	lanes := map[string]*lane{}
@@ -87,15 +80,9 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		case <-looks.C:
 		case r := <-done:
 			busy--
-			lanes[r.product].end(r.trouble, d.backoff)
+			r.lane.end(r, d.backoff)
 		}
 	}
-}
-
-// roundEnd tells how one round of a product went.
-type roundEnd struct {
-	product string
-	trouble bool
 }
 
 // look starts a round for each product that has due records and is free, and says how many.
@@ -130,67 +117,13 @@ func (d *Dispatcher) look(ctx context.Context, lanes map[string]*lane, done chan
 		}
 		l.busy = true
 		started++
-		go func() { done <- roundEnd{product, d.round(ctx, rounds[product])} }()
+		go func() { done <- d.round(ctx, l, rounds[product]) }()
 	}
 	return started
 }
 
-// end notes how a round went.
-func (l *lane) end(trouble bool, limit time.Duration) {
-	l.busy = false
-	if !trouble {
-		l.trouble, l.until = 0, time.Time{}
-		return
-	}
-	l.until = time.Now().Add(l.trouble.next(limit))
-}
-
-// round sends records of one product, and tells whether any of them met with trouble
-// that the product should be left alone for.
-func (d *Dispatcher) round(ctx context.Context, records []Record) (trouble bool) {
-	var calls errgroup.Group
-	var stop atomic.Bool // the first trouble ends the round
-	calls.SetLimit(roundCalls)
-	for _, batch := range batches(records) {
-		calls.Go(func() error {
-			if stop.Load() {
-				return nil // without a turn that another product could use
-			}
-			if err := d.limit.Wait(ctx); err != nil || stop.Load() {
-				return err
-			}
-			if err := d.send(ctx, batch); err != nil {
-				if ctx.Err() == nil {
-					d.log.Warn("usage records were not settled, they are sent again", "product", batch[0].Product, "records", len(batch), "error", err)
-				}
-				stop.Store(true)
-				return err
-			}
-			return nil
-		})
-	}
-	return calls.Wait() != nil
-}
-
-// batches cuts records of one product into calls; a blocked one goes alone (BILLING B12).
-func batches(records []Record) [][]Record {
-	var out [][]Record
-	var sound []Record
-	for _, r := range records {
-		if r.State == Blocked {
-			out = append(out, []Record{r})
-		} else {
-			sound = append(sound, r)
-		}
-	}
-	return append(slices.Collect(slices.Chunk(sound, batchRecords)), out...)
-}
-
-// errTrouble tells of answers that say more of the product than of a record.
-var errTrouble = errors.New("AWS did not take every record")
-
-// send makes one attempt for a batch.
-func (d *Dispatcher) send(ctx context.Context, batch []Record) error {
+// send makes one attempt for a batch, and gives the lane its outcomes.
+func (d *Dispatcher) send(ctx context.Context, l *lane, batch []Record) error {
 	now := d.now()
 	if batch = slices.DeleteFunc(batch, func(r Record) bool { return !now.Before(r.Deadline) }); len(batch) == 0 {
 		return nil
@@ -202,9 +135,20 @@ func (d *Dispatcher) send(ctx context.Context, batch []Record) error {
 		batch[i].Ambiguous = batch[i].Ambiguous || batch[i].State == Sent
 		batch[i].State = Sent
 	}
+	outcomes, err := d.attempt(ctx, batch)
+	if err != nil {
+		return err
+	}
+	return errors.Join(l.learn(batch, outcomes), d.settle(ctx, batch, outcomes))
+}
+
+// attempt hands the batch over. Its error tells that it was cut off in the middle: what is marked as sent stays so.
+func (d *Dispatcher) attempt(ctx context.Context, batch []Record) ([]Outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
 	outcomes, err := d.sender.Send(ctx, batch)
 	if ctx.Err() != nil && err != nil {
-		return err // cut off in the middle: what is marked as sent stays so
+		return nil, err
 	}
 	if err != nil {
 		outcomes = make([]Outcome, len(batch))
@@ -213,23 +157,17 @@ func (d *Dispatcher) send(ctx context.Context, batch []Record) error {
 		}
 	}
 	// A record without an outcome has the zero one: ambiguous.
-	outcomes = append(outcomes, make([]Outcome, max(len(batch)-len(outcomes), 0))...)[:len(batch)]
-	return d.settle(ctx, batch, outcomes)
+	return append(outcomes, make([]Outcome, max(len(batch)-len(outcomes), 0))...)[:len(batch)], nil
 }
 
 // settle writes the outcomes, also when ctx has ended: what AWS answered is not lost.
 func (d *Dispatcher) settle(ctx context.Context, batch []Record, outcomes []Outcome) error {
-	var trouble error
-	active := d.actives(ctx)
+	reading, stop := context.WithTimeout(ctx, rereadTimeout)
+	defer stop()
+	active := d.actives(reading)
 	for i := range outcomes {
-		switch o := &outcomes[i]; o.Answer {
-		case NotSubscribed:
+		if o := &outcomes[i]; o.Answer == NotSubscribed {
 			o.Active = active(batch[i].License)
-		case Ambiguous, NotRecorded, Unavailable:
-			trouble = errTrouble
-			if o.Error != "" {
-				trouble = errors.New(o.Error)
-			}
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
@@ -238,7 +176,7 @@ func (d *Dispatcher) settle(ctx context.Context, batch []Record, outcomes []Outc
 	for i := range rows {
 		d.tell(&rows[i])
 	}
-	return errors.Join(trouble, err)
+	return err
 }
 
 // actives reads licenses again, each once. One that can't be read is held to be
@@ -249,8 +187,6 @@ func (d *Dispatcher) actives(ctx context.Context) func(policy.Key) bool {
 		if active, found := known[license]; found {
 			return active
 		}
-		ctx, cancel := context.WithTimeout(ctx, rereadTimeout)
-		defer cancel()
 		active, err := d.reread(ctx, license)
 		if err != nil {
 			d.log.Warn("license can't be read again", "license", license, "error", err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,10 +21,11 @@ import (
 
 // aws answers records as a test wants, and remembers what reached it.
 type aws struct {
-	ledger metering.Ledger
-	answer func(metering.Record) metering.Outcome
-	err    error
-	block  bool // no answer until the context ends
+	ledger  metering.Ledger
+	answer  func(metering.Record) metering.Outcome
+	answers func([]metering.Record) []metering.Outcome // of a whole call, in the place of answer
+	err     error
+	block   bool // no answer until the context ends
 
 	mu      sync.Mutex
 	calls   [][]metering.Record
@@ -40,16 +42,20 @@ func (a *aws) Send(ctx context.Context, records []metering.Record) ([]metering.O
 			a.unready = append(a.unready, r.ID)
 		}
 	}
+	block, answer, answers := a.block, a.answer, a.answers
 	a.mu.Unlock()
-	if a.block {
+	if answers != nil {
+		return answers(records), nil
+	}
+	if block {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
 	outcomes := make([]metering.Outcome, len(records))
 	for i, r := range records {
 		outcomes[i] = metering.Outcome{Answer: metering.Success, MeteringRecordID: "m-" + r.ID}
-		if a.answer != nil {
-			outcomes[i] = a.answer(r)
+		if answer != nil {
+			outcomes[i] = answer(r)
 		}
 	}
 	return outcomes, a.err
@@ -64,18 +70,21 @@ func (a *aws) count() int {
 // sending is a ledger with a dispatcher that sends from it.
 type sending struct {
 	*testing.T
+	path   string
 	ledger *metering.Bolt
 	aws    *aws
 	clock  *clock
 	log    *bytes.Buffer
 	active bool // what a read of a license shows
 	reads  int
+	slow   bool // a read ends with its context
 	stop   func() error
 }
 
 func newSending(t *testing.T) *sending {
-	l := openBolt(t, filepath.Join(t.TempDir(), "ledger"), metering.DefaultConfig(), place())
-	return &sending{T: t, ledger: l, aws: &aws{ledger: l}, clock: new(clock).at(ledgertest.Hour().Add(66 * time.Minute)), log: new(bytes.Buffer)}
+	path := filepath.Join(t.TempDir(), "ledger")
+	l := openBolt(t, path, metering.DefaultConfig(), place())
+	return &sending{T: t, path: path, ledger: l, aws: &aws{ledger: l}, clock: new(clock).at(ledgertest.Hour().Add(66 * time.Minute)), log: new(bytes.Buffer)}
 }
 
 // count makes what will be n records of a product, each of its own license.
@@ -95,7 +104,13 @@ func (s *sending) count(product string, n int) {
 func (s *sending) start() {
 	s.Helper()
 	must(s, s.ledger.Freeze(s.Context(), s.clock.now(), nil))
-	reread := func(context.Context, policy.Key) (bool, error) { s.reads++; return s.active, nil }
+	reread := func(ctx context.Context, _ policy.Key) (bool, error) {
+		s.reads++
+		if s.slow {
+			<-ctx.Done()
+		}
+		return s.active, ctx.Err()
+	}
 	d := metering.NewDispatcher(30*time.Second, s.ledger, s.aws, reread, s.clock.now, slog.New(slog.NewTextHandler(s.log, nil)))
 	s.stop = run(s, d)
 }
@@ -200,6 +215,131 @@ func TestB13TroubleOfOneProductBacksOffAndHoldsUpNoOther(t *testing.T) {
 		time.Sleep(time.Minute)
 		s.want("acme accepted", 250)
 		must(t, s.stop())
+	})
+}
+
+func TestB12RecordsInTroubleHoldUpNoOther(t *testing.T) {
+	bad := func(r metering.Record) bool { return r.Quantity == 8_000_000 || r.Quantity == 34_000_000 }
+	for name, answer := range map[string]func([]metering.Record) []metering.Outcome{
+		"each by itself": func(records []metering.Record) []metering.Outcome {
+			outcomes := make([]metering.Outcome, len(records))
+			for i, r := range records {
+				if outcomes[i].Answer = metering.Success; bad(r) {
+					outcomes[i].Answer = metering.NotRecorded
+				}
+			}
+			return outcomes
+		},
+		"the whole call": func(records []metering.Record) []metering.Outcome {
+			outcomes := make([]metering.Outcome, len(records))
+			for i := range outcomes {
+				if !slices.ContainsFunc(records, bad) {
+					outcomes[i].Answer = metering.Success
+				}
+			}
+			return outcomes
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSending(t)
+				s.count("acme", 60)
+				s.aws.answers = answer
+				s.start()
+				time.Sleep(5 * time.Minute)
+				s.want("acme accepted", 58)
+				calls := s.aws.count()
+				time.Sleep(10 * time.Minute)
+				if more := s.aws.count() - calls; more < 10 || more > 60 { // 30 s apart at most
+					t.Errorf("%d calls in 10 minutes for the two", more)
+				}
+				s.aws.mu.Lock()
+				s.aws.answers = nil
+				s.aws.mu.Unlock()
+				time.Sleep(time.Minute)
+				s.want("acme accepted", 60)
+				must(t, s.stop())
+			})
+		})
+	}
+}
+
+func TestB12AnAttemptEndsBeforeItsRecordsDo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSending(t)
+		s.count("acme", 1)
+		s.aws.block = true
+		s.start()
+		time.Sleep(time.Second)
+		s.aws.mu.Lock()
+		s.aws.block = false
+		s.aws.mu.Unlock()
+		time.Sleep(5 * time.Minute)
+		s.want("acme accepted", 1)
+		must(t, s.stop())
+	})
+}
+
+func TestB12ManyReadsOfLicensesDelayNoAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSending(t)
+		s.count("acme", 25)
+		s.slow = true
+		s.aws.answer = func(r metering.Record) metering.Outcome {
+			if r.Quantity == 1_000_000 {
+				return metering.Outcome{Answer: metering.Success}
+			}
+			return metering.Outcome{Answer: metering.NotSubscribed}
+		}
+		s.start()
+		time.Sleep(15 * time.Second)
+		s.want("acme accepted", 1)
+		s.want("acme blocked", 24)
+		must(t, s.stop())
+	})
+}
+
+func TestB12ABlockedRecordStaysAloneWhateverItsAttemptsTell(t *testing.T) {
+	for _, answer := range []metering.Answer{metering.NotRecorded, metering.Unavailable, metering.Ambiguous} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSending(t)
+			s.count("acme", 1)
+			s.aws.answer = func(metering.Record) metering.Outcome { return metering.Outcome{Answer: metering.Faulty} }
+			s.start()
+			time.Sleep(2 * time.Second)
+			s.aws.mu.Lock()
+			s.aws.answer = func(metering.Record) metering.Outcome { return metering.Outcome{Answer: answer} }
+			s.aws.mu.Unlock()
+			s.clock.move(time.Hour)
+			time.Sleep(30 * time.Second)
+			must(t, s.stop())
+			s.want("acme blocked", 1)
+			due, err := s.ledger.Due(t.Context(), s.clock.now(), 1)
+			must(t, err)
+			if got := s.aws.count(); got < 3 || len(due) != 1 || due[0].Ambiguous != (answer == metering.Ambiguous) {
+				t.Errorf("answer %d: %d calls, due %+v", answer, got, due)
+			}
+		})
+	}
+}
+
+func TestNothingLeavesInADryRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSending(t)
+		s.count("acme", 1)
+		must(t, s.ledger.Freeze(t.Context(), s.clock.now(), nil))
+		must(t, s.ledger.Close())
+		cfg := metering.DefaultConfig()
+		cfg.Send = false
+		s.ledger = openBolt(t, s.path, cfg, place())
+		s.aws.ledger = s.ledger
+		s.start()
+		time.Sleep(5 * time.Second)
+		must(t, s.stop())
+		if got := s.aws.count(); got != 0 {
+			t.Errorf("%d calls", got)
+		}
+		s.want("acme frozen", 1)
 	})
 }
 
