@@ -65,12 +65,14 @@ type productWatch struct {
 	handle Handler
 	log    *slog.Logger
 
+	started  time.Time            // AWS time; the sweep that the cache begins with reads what changed before
 	since    time.Time            // when the last look that succeeded began, AWS time
 	followed map[string]time.Time // agreements whose hints were acted on, with their LastUpdateTime
 }
 
 func (w *productWatch) run(ctx context.Context) {
-	w.since = w.clock.Now() // the cache begins with a sweep
+	w.started = w.clock.Now()
+	w.since = w.started
 	failing := false
 	for ctx.Err() == nil {
 		next := w.clock.in(watchEvery)
@@ -90,10 +92,7 @@ func (w *productWatch) run(ctx context.Context) {
 // look finds what changed since the last look and sends hints.
 func (w *productWatch) look(ctx context.Context) error {
 	began := w.clock.Now()
-	from := w.since.Add(-watchOverlap)
-	if began.Before(w.since) { // AWS time went back
-		from = began.Add(-watchOverlap)
-	}
+	from := w.from(began)
 	changed, err := w.changes(ctx, from)
 	if err != nil {
 		return err
@@ -108,6 +107,20 @@ func (w *productWatch) look(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// from is how far a look that begins goes back. Not behind the start: reads of what the first
+// sweep reads anyway would hold up the look-ups of requests.
+func (w *productWatch) from(began time.Time) time.Time {
+	from := w.since.Add(-watchOverlap)
+	switch {
+	case began.Before(w.since): // AWS time went back
+		return began.Add(-watchOverlap)
+	case from.Before(w.started):
+		return w.started
+	default:
+		return from
+	}
 }
 
 // changes are the agreements that changed after an instant and were not followed since; at
