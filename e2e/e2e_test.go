@@ -30,8 +30,8 @@ var binaries struct{ weir, envoy string }
 
 func TestMain(m *testing.M) {
 	// A model-based test takes a second or more for each run here: a few in every test,
-	// and more by -rapid.checks on the command line.
-	for name, value := range map[string]string{"rapid.checks": "6", "rapid.steps": "25"} {
+	// and more by -rapid.checks on the command line. What is parallel mostly waits.
+	for name, value := range map[string]string{"rapid.checks": "6", "rapid.steps": "25", "test.parallel": "8"} {
 		if err := flag.Set(name, value); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
