@@ -108,20 +108,25 @@ func (l *lane) learn(batch []Record, outcomes []Outcome) (trouble error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range batch {
-		switch o := &outcomes[i]; o.Answer {
-		case Ambiguous, NotRecorded, Unavailable:
-			l.suspects[batch[i].ID] = true
-			trouble = errTrouble
-			if o.Error != "" {
-				trouble = errors.New(o.Error)
-			}
-		default:
-			delete(l.suspects, batch[i].ID)
+		o, id := &outcomes[i], batch[i].ID
+		if !o.Answer.trouble() {
+			delete(l.suspects, id)
 			l.progress = true
+			continue
+		}
+		if o.Answer != Unavailable { // which tells of the product, not of this record
+			l.suspects[id] = true
+		}
+		trouble = errTrouble
+		if o.Error != "" {
+			trouble = errors.New(o.Error)
 		}
 	}
 	return trouble
 }
+
+// trouble tells whether the record has to be sent again soon.
+func (a Answer) trouble() bool { return a == Ambiguous || a == NotRecorded || a == Unavailable }
 
 func (l *lane) stop() {
 	l.mu.Lock()
