@@ -267,6 +267,10 @@ func writeXML(body *strings.Builder, members object) {
 		switch v := members[name].(type) {
 		case object:
 			writeXML(body, v)
+		case []object:
+			for _, item := range v {
+				writeXML(body, object{"member": item})
+			}
 		case epoch:
 			body.WriteString(time.Time(v).UTC().Format(time.RFC3339))
 		default:

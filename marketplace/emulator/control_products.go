@@ -40,6 +40,7 @@ func (e *Emulator) putProduct(c *controlCall) (any, error) {
 	case !known:
 		p.ID = orDefault(p.ID, newProductID())
 		e.products[code] = p
+		e.openTopics(code)
 		return p, nil
 	case old.Agreements != p.Agreements && len(e.licenses.byProduct[code]) > 0:
 		return nil, conflict("use another product code, or POST /_control/reset", "agreements can't change while product %s has licenses", code)

@@ -1,10 +1,8 @@
 package emulator
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"net/http"
+	"net/url"
 	"slices"
 	"time"
 )
@@ -29,7 +27,8 @@ func (e *Emulator) putFeeds(c *controlCall) (any, error) {
 	if feed := document.SNS; feed != nil && feed.Queue != "" {
 		feed.Queue = e.ensureQueue(queueName(feed.Queue)).name
 	}
-	e.feeds = feeds{document: document, dice: newDice(document.Seed)}
+	e.feeds = feeds{document: document, address: requestEndpoint(c.r), dice: newDice(document.Seed)}
+	e.subscribeFeeds()
 	return e.getFeeds(c)
 }
 
@@ -81,46 +80,13 @@ func (d *feedsDocument) checkSNS() error {
 	if feed.Version < 0 || feed.Version > 2 {
 		return invalid("use 1 or 2", "sns.version is %d", feed.Version)
 	}
+	if feed.HTTPS != "" {
+		u, err := url.Parse(feed.HTTPS)
+		if err != nil || u.Scheme != deliverHTTP && u.Scheme != deliverHTTPS || u.Host == "" || u.Fragment != "" {
+			return invalid("give an absolute URL such as http://127.0.0.1:8080/sns", "sns.https is %q", clip(feed.HTTPS))
+		}
+	}
 	return nil
-}
-
-func (e *Emulator) postNotify(c *controlCall) (any, error) {
-	var document struct {
-		Feed string          `json:"feed"`
-		Body json.RawMessage `json:"body"`
-		Raw  bool            `json:"raw"`
-	}
-	if err := c.read(&document); err != nil {
-		return nil, err
-	}
-	if err := oneOf("feed", document.Feed, "eventbridge", "sns-sqs", "sns-https"); err != nil {
-		return nil, err
-	}
-	if len(document.Body) == 0 {
-		return nil, invalid("give the message as JSON, or as text", "body is missing")
-	}
-	if document.Feed != "eventbridge" {
-		return nil, &problem{http.StatusNotImplemented, "the SNS topics are silent", "use feed eventbridge"}
-	}
-	feed := e.feeds.document.EventBridge
-	if feed == nil {
-		return nil, conflict("PUT /_control/feeds with eventbridge.queue first", "the eventbridge feed has no queue")
-	}
-	e.deliver(feed.Queue, messageText(document.Body), c.now, 0)
-	return object{}, nil
-}
-
-// messageText is a message as it shall be delivered: a JSON text is what it says, anything else is itself.
-func messageText(body json.RawMessage) string {
-	var text string
-	if json.Unmarshal(body, &text) == nil {
-		return text
-	}
-	var compact bytes.Buffer
-	if json.Compact(&compact, body) != nil {
-		return string(body)
-	}
-	return compact.String()
 }
 
 func (e *Emulator) postFault(c *controlCall) (any, error) {

@@ -8,10 +8,12 @@
 // # Map
 //
 // A request of an SDK goes through protocol.go (told apart as AWS does it: path, X-Amz-Target, Action), auth.go
-// (Signature Version 4), faults.go, and ends in an operation: metering.go, resolve.go, entitlement.go, sqs*.go,
-// sts.go. What those look at is license.go and product.go, on the time of clock.go. Tests and operators change
-// it through the control API below /_control/ (control*.go) or a scenario (scenario.go); each change emits the
-// events of events.go into the queues that feeds.go names.
+// (Signature Version 4), faults.go, and ends in an operation: metering.go, resolve.go, entitlement.go,
+// agreement_*.go, sqs*.go, sns_operations.go, sts.go. What those look at is license.go, agreement.go and product.go,
+// on the time of clock.go. Tests and operators change it through the control API below /_control/ (control*.go) or a
+// scenario (scenario.go). Each change (agreements.go) emits the events of events.go and the notices of notices.go,
+// to where feeds.go says: events into a queue; notices through SNS topics (sns*.go) into a queue, or to a URL, where
+// courier.go carries them.
 //
 // To add a service: write its operations, and add them to the table in operations.go.
 //
@@ -21,7 +23,7 @@
 //     the error AWS names. Nothing is accepted for a client's convenience.
 //   - A control call is synchronous: when it returns, the next AWS call sees it.
 //   - The Date of every answer is the emulator's clock. That clock is business time only; signatures, visibility
-//     timeouts, long polls and the delays of feeds run on real time.
+//     timeouts, long polls, the delays of feeds and the courier's retries run on real time.
 //   - State is in memory, bounded, and behind one mutex.
 package emulator
 
@@ -70,6 +72,7 @@ type Emulator struct {
 	secret     string
 	operations map[route]*operation
 	control    http.Handler
+	signer     func() (*signer, error) // of SNS, made when it is first needed
 
 	wake    chan struct{} // tells Run that something new can fall due
 	stopped chan struct{} // closed when Run ends: long polls return
@@ -93,6 +96,7 @@ type state struct {
 	ledger     ledger
 	calls      callList
 	queues     map[string]*queue
+	topics     topics
 	sessions   map[string]session
 }
 
@@ -105,6 +109,7 @@ func newState() state {
 		feeds:      newFeeds(),
 		ledger:     newLedger(),
 		queues:     map[string]*queue{},
+		topics:     newTopics(),
 		sessions:   map[string]session{},
 	}
 }
@@ -122,6 +127,7 @@ func New(cfg Config) *Emulator {
 		e.log = slog.New(slog.DiscardHandler)
 	}
 	e.key, e.secret, _ = strings.Cut(cfg.Credentials, ":")
+	e.signer = sync.OnceValues(newSigner)
 	e.operations = e.operationTable()
 	e.control = e.controlRoutes()
 	return e
@@ -135,12 +141,14 @@ func (e *Emulator) SetEndpoint(url string) {
 	e.endpoint = strings.TrimSuffix(url, "/")
 }
 
-// Run emits what falls due while the clock runs, until ctx ends; then every long poll returns, so that a server
-// can shut down. It returns nil.
+// Run emits what falls due while the clock runs, and posts what SNS has for URLs, until ctx ends; then every long
+// poll returns, so that a server can shut down. It returns nil.
 func (e *Emulator) Run(ctx context.Context) error {
+	courier := newCourier(e)
+	defer courier.stop()
 	defer e.stop.Do(func() { close(e.stopped) })
 	for {
-		timer := time.NewTimer(e.settleAll())
+		timer := time.NewTimer(min(e.settleAll(), courier.round(ctx)))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -157,6 +165,8 @@ func (e *Emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasPrefix(r.URL.Path, controlPrefix):
 		e.control.ServeHTTP(&datedWriter{ResponseWriter: w, now: e.now}, r)
+	case isCertificate(r):
+		e.serveCertificate(&datedWriter{ResponseWriter: w, now: e.now}, r)
 	case isProbe(r):
 		(&datedWriter{ResponseWriter: w, now: e.now}).WriteHeader(http.StatusOK)
 	default:

@@ -66,7 +66,7 @@ func (e *Emulator) emitEvent(l *license, at time.Time, detailType string, member
 		return
 	}
 	e.log.Info("event_emitted", "detail_type", detailType, "license", l.key())
-	e.publish(string(body), at)
+	e.toBus(string(body), at)
 }
 
 func eventTime(t time.Time) string { return wholeSecond(t).Format(time.RFC3339) }

@@ -2,6 +2,7 @@ package emulator
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 )
@@ -34,16 +35,18 @@ type eventBridgeFeed struct {
 	Arn   string `json:"arn,omitempty"`
 }
 
-// snsFeed is a subscription to the SNS topics of legacy listings. It is stored; the topics are silent.
+// snsFeed is subscriptions to the two topics of every listing: of a queue, of a URL, or of both.
 type snsFeed struct {
 	Queue   string `json:"queue,omitempty"`
-	HTTPS   string `json:"https,omitempty"`
-	Version int    `json:"version,omitempty"` // of the signature
+	HTTPS   string `json:"https,omitempty"`   // a URL; http:// will do
+	Version int    `json:"version,omitempty"` // of the signatures; default 1
+	Raw     bool   `json:"raw,omitempty"`     // messages come without an envelope and unsigned
 }
 
 // feeds is the document that holds, and the dice for it.
 type feeds struct {
 	document feedsDocument
+	address  string // how the caller who set them reaches the emulator
 	dice     *rand.Rand
 }
 
@@ -65,23 +68,28 @@ func (f *feeds) spell(l *license) string {
 	return "aws:license-manager:" + region + ":" + sellerAccount + ":" + id
 }
 
-// publish sends an event on its way into the queue of the EventBridge feed, if there is one.
-func (e *Emulator) publish(body string, at time.Time) {
+// toBus sends an event on its way into the queue of the EventBridge feed, if there is one.
+func (e *Emulator) toBus(body string, at time.Time) {
 	feed := e.feeds.document.EventBridge
 	if feed == nil {
 		return
 	}
-	f := &e.feeds
+	for _, held := range e.feeds.copies() {
+		e.deliver(feed.Queue, body, at, held)
+	}
+}
+
+// copies is how often a notification arrives, and how long each time it is on its way.
+func (f *feeds) copies() []time.Duration {
 	if f.dice.Float64() < f.document.Drop {
-		return
+		return nil
 	}
-	copies := 1
-	if f.dice.Float64() < f.document.Duplicate {
-		copies = 2
+	twice := f.dice.Float64() < f.document.Duplicate
+	out := []time.Duration{f.hold()}
+	if twice {
+		out = append(out, f.hold())
 	}
-	for range copies {
-		e.deliver(feed.Queue, body, at, f.hold())
-	}
+	return out
 }
 
 // hold is how long a notification is on its way.
@@ -108,4 +116,44 @@ func (e *Emulator) ensureQueue(name string) *queue {
 		e.queues[name] = q
 	}
 	return q
+}
+
+// subscribeFeed subscribes the SNS feed to a topic. A URL that is subscribed already stays so.
+func (e *Emulator) subscribeFeed(t *topic) {
+	feed := e.feeds.document.SNS
+	if feed == nil || t.version != 0 {
+		return
+	}
+	made := subscription{address: e.feeds.address, raw: feed.Raw, ofFeed: true}
+	if feed.Queue != "" {
+		made.protocol, made.endpoint = deliverSQS, queueARN(feed.Queue)
+		e.subscribeOnce(t, made)
+	}
+	if feed.HTTPS != "" {
+		scheme, _, _ := strings.Cut(feed.HTTPS, ":")
+		made.protocol, made.endpoint = strings.ToLower(scheme), feed.HTTPS
+		e.subscribeOnce(t, made)
+	}
+}
+
+func (e *Emulator) subscribeOnce(t *topic, s subscription) {
+	if old := t.find(s.protocol, s.endpoint); old != nil {
+		old.raw, old.address, old.ofFeed = s.raw, s.address, true
+		return
+	}
+	e.subscribe(t, &s)
+}
+
+// subscribeFeeds makes the feed's subscriptions those of the document that holds.
+func (e *Emulator) subscribeFeeds() {
+	feed := e.feeds.document.SNS
+	for _, s := range slices.Clone(e.topics.subscriptions) {
+		wanted := feed != nil && (s.endpoint == feed.HTTPS || feed.Queue != "" && s.endpoint == queueARN(feed.Queue))
+		if s.ofFeed && !wanted {
+			e.topics.unlist(s)
+		}
+	}
+	for _, t := range e.topics.all {
+		e.subscribeFeed(t)
+	}
 }

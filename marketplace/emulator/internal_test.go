@@ -3,8 +3,13 @@ package emulator
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"net/http"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -135,6 +140,81 @@ func TestAWaitingPollEndsWithRun(t *testing.T) {
 			t.Errorf("got %v after %v, want nothing after 25s", out, time.Since(began))
 		}
 	})
+}
+
+// roundTripper is a network of one function.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// carry lets a courier work over a network until the lanes are empty, and answers when each request was made.
+func carry(t *testing.T, e *Emulator, network func(*http.Request) (*http.Response, error)) []time.Duration {
+	t.Helper()
+	began := time.Now()
+	var mu sync.Mutex
+	var tries []time.Duration
+	c := newCourier(e)
+	c.client.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		tries = append(tries, time.Since(began))
+		return network(r)
+	})
+	for {
+		sleep := c.round(t.Context())
+		synctest.Wait()
+		if !slices.ContainsFunc(e.topics.lanes, func(l *lane) bool { return len(l.waiting) > 0 }) {
+			break
+		}
+		time.Sleep(min(sleep, 100*time.Millisecond))
+	}
+	c.stop()
+	return tries
+}
+
+func TestTheCourierGivesUpAfterAFewTries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := New(Config{})
+		e.topics.passBy(&parcel{url: "http://nowhere/", kind: kindNotification, due: time.Now()})
+		tries := carry(t, e, func(*http.Request) (*http.Response, error) { return nil, errors.New("no route") })
+		want := []time.Duration{0, 200 * time.Millisecond, 1200 * time.Millisecond, 4200 * time.Millisecond, 14200 * time.Millisecond}
+		if !slices.Equal(tries, want) {
+			t.Errorf("tried after %v, want %v", tries, want)
+		}
+	})
+}
+
+func TestALaneCarriesOneMessageAtATimeInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := New(Config{})
+		l := &lane{open: true}
+		for _, p := range []struct {
+			id  string
+			due time.Duration
+		}{{"late", 2 * time.Second}, {"a", 0}, {"b", 0}} {
+			l.add(&parcel{url: "http://x/", kind: kindNotification, id: p.id, due: time.Now().Add(p.due)})
+		}
+		e.topics.lanes = append(e.topics.lanes, l)
+		var got []string
+		carry(t, e, func(r *http.Request) (*http.Response, error) {
+			got = append(got, r.Header.Get("X-Amz-Sns-Message-Id"))
+			return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
+		})
+		if want := []string{"a", "b", "late"}; !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	})
+}
+
+func TestAFullLaneForgetsTheOldestNotification(t *testing.T) {
+	l := &lane{}
+	l.add(&parcel{kind: kindConfirmation})
+	for i := range maxWaiting + 10 {
+		l.add(&parcel{kind: kindNotification, id: strconv.Itoa(i)})
+	}
+	if len(l.waiting) != maxWaiting || !l.inviting() || l.waiting[1].id != "11" {
+		t.Errorf("%d wait, asking %v, first %s; want %d, true, 11", len(l.waiting), l.inviting(), l.waiting[1].id, maxWaiting)
+	}
 }
 
 func TestMessagesComeBackAfterTheirVisibility(t *testing.T) {

@@ -1,6 +1,9 @@
 package emulator
 
-import "net/http"
+import (
+	"net/http"
+	"slices"
+)
 
 // operationTable is everything the emulator can do, by protocol and name. A service that speaks two protocols
 // has its operations here twice.
@@ -20,7 +23,7 @@ func (e *Emulator) operationTable() map[route]*operation {
 	for _, op := range e.queueOperations() {
 		table[route{protocolJSON, op.service.target + "." + op.name}] = op
 	}
-	for _, op := range e.tokenOperations() {
+	for _, op := range slices.Concat(e.tokenOperations(), e.topicOperations()) {
 		table[route{protocolQuery, op.name}] = op
 	}
 	return table
@@ -87,6 +90,32 @@ func (e *Emulator) queueOperations() []*operation {
 		{"DeleteMessageBatch", sqs, e.locked(e.onQueue(e.batched(e.deleteMessage)))},
 		{"ChangeMessageVisibility", sqs, e.locked(e.onQueue(e.changeVisibility))},
 		{"ChangeMessageVisibilityBatch", sqs, e.locked(e.onQueue(e.batched(e.changeVisibility)))},
+	}
+}
+
+func (e *Emulator) topicOperations() []*operation {
+	sns := &service{
+		signing: "sns", query: "http://sns.amazonaws.com/doc/2010-03-31/",
+		throttled: "Throttled", internal: "InternalError", unauthorized: http.StatusForbidden,
+		statuses: map[string]int{
+			snsMissing:                  http.StatusNotFound,
+			snsForbidden:                http.StatusForbidden,
+			"InvalidSecurity":           http.StatusForbidden,
+			"SubscriptionLimitExceeded": http.StatusForbidden,
+			"TopicLimitExceeded":        http.StatusForbidden,
+			"Throttled":                 http.StatusTooManyRequests,
+		},
+	}
+	anyone := *sns
+	anyone.anonymous = true
+	return []*operation{
+		{"CreateTopic", sns, e.locked(e.createTopic)},
+		{"Subscribe", sns, e.locked(e.subscribeOperation)},
+		{"ConfirmSubscription", &anyone, e.locked(e.confirmSubscription)},
+		{"Unsubscribe", &anyone, e.locked(e.unsubscribe)},
+		{"Publish", sns, e.locked(e.publishOperation)},
+		{"ListSubscriptions", sns, e.locked(e.listSubscriptions)},
+		{"ListSubscriptionsByTopic", sns, e.locked(e.listSubscriptionsByTopic)},
 	}
 }
 

@@ -63,6 +63,7 @@ type call struct {
 	in        object // the decoded request
 	size      int    // of its body, in bytes
 	endpoint  string // how the request addressed the emulator
+	signed    bool   // whether it carries a signature
 	fault     *fault // one that the operation itself must act on
 }
 
@@ -111,7 +112,7 @@ func (e *Emulator) serveAWS(w *datedWriter, r *http.Request) {
 		e.answerError(x, op.service, refuse("SerializationException", "%v", err))
 		return
 	}
-	e.perform(x, &call{operation: op, in: in, size: len(body), endpoint: requestEndpoint(r)})
+	e.perform(x, &call{operation: op, in: in, size: len(body), endpoint: requestEndpoint(r), signed: r.Header.Get(headerAuthorization) != ""})
 }
 
 // perform carries out an operation, or the fault that takes its place.

@@ -119,6 +119,17 @@ func queueName(address string) string {
 	return address[strings.LastIndex(address, "/")+1:]
 }
 
+// queueARN names a queue to SNS.
+func queueARN(name string) string {
+	return fmt.Sprintf("arn:aws:sqs:%s:%s:%s", region, sellerAccount, name)
+}
+
+// queueOfARN is the name in a queue's ARN; false when it is none of the seller's here.
+func queueOfARN(arn string) (string, bool) {
+	name, found := strings.CutPrefix(arn, queueARN(""))
+	return name, found && isQueueName(name)
+}
+
 func isQueueName(name string) bool {
 	return name != "" && len(name) <= maxQueueName && consists(name, queueNameCharacter)
 }
@@ -278,7 +289,7 @@ func (q *queue) attributes() object {
 	waiting, inFlight, delayed := q.counts(time.Now())
 	created := strconv.FormatInt(q.created.Unix(), 10)
 	out := object{
-		"QueueArn":                              fmt.Sprintf("arn:aws:sqs:%s:%s:%s", region, sellerAccount, q.name),
+		"QueueArn":                              queueARN(q.name),
 		"ApproximateNumberOfMessages":           strconv.Itoa(waiting),
 		"ApproximateNumberOfMessagesNotVisible": strconv.Itoa(inFlight),
 		"ApproximateNumberOfMessagesDelayed":    strconv.Itoa(delayed),
