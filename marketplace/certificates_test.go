@@ -196,9 +196,12 @@ func TestEveryRegionHasItsHostAndItsSigner(t *testing.T) {
 func TestTopicWithoutARegionHasNoCertificates(t *testing.T) {
 	const odd = "arn:aws:sns:evil.example/:287250355862:t"
 	p, s := newSigned(t, odd)
-	url := "https://sns.evil.example/.amazonaws.com/SimpleNotificationService-1.pem"
-	if got := p.post(nil, s.sign(with(p.ownMessage(), "TopicArn", odd, "SigningCertURL", url))); got != (answer{403, "certificate"}) || p.internet.requests() != 0 {
-		t.Errorf("got %+v, asked for %v", got, p.internet.asked)
+	for _, host := range []string{"sns.evil.example/.amazonaws.com", "sns..", "sns.us-east-1.amazonaws.com"} {
+		url := "https://" + host + "/SimpleNotificationService-1.pem"
+		got := p.post(nil, s.sign(with(p.ownMessage(), "TopicArn", odd, "SigningCertURL", url)))
+		if got != (answer{403, "certificate"}) || p.internet.requests() != 0 {
+			t.Errorf("%s: got %+v, asked for %v", host, got, p.internet.asked)
+		}
 	}
 }
 

@@ -40,14 +40,22 @@ type update struct {
 	advisory *advisory
 }
 
-// parser understands messages. Its keys are product codes and product ids, its
-// values the configuration's keys.
-type parser map[string]string
+// parser understands messages. Its keys are product codes and product ids.
+type parser map[string]known
+
+// known is a product that messages may be about.
+type known struct {
+	name string // the configuration's key
+	// byCustomer tells that what a customer identifier holds can be read (AWS: GetEntitlements). Agreements, of which
+	// subscription listings are read, name their buyers by account.
+	byCustomer bool
+}
 
 func newParser(products map[string]policy.Product) parser {
 	p := make(parser, 2*len(products))
 	for name, product := range products {
-		p[product.Code], p[product.ID] = name, name
+		k := known{name: name, byCustomer: product.Model != policy.ModelSubscription}
+		p[product.Code], p[product.ID] = k, k
 	}
 	delete(p, "")
 	return p
@@ -158,14 +166,14 @@ func (p parser) licenseEvent(s shape, ended bool, sent time.Time) (update, error
 	if hint.License == "" && hint.Account == "" {
 		return poison, fmt.Errorf("read %s: it names neither a license nor a buyer", s.DetailType)
 	}
-	name, ok := p[detail.Product.Code]
+	product, ok := p[detail.Product.Code]
 	if !ok {
-		name, ok = p[detail.Product.ID]
+		product, ok = p[detail.Product.ID]
 	}
 	if !ok { // a queue may serve listings that this weir does not
 		return update{feed: feedEventBridge, kind: kindUnknown}, nil
 	}
-	hint.Product = name
+	hint.Product = product.name
 	return update{feed: feedEventBridge, kind: kindUnchanged, hint: &hint}, nil
 }
 
@@ -183,7 +191,7 @@ func (p parser) readAdvisory(s shape) *advisory {
 	if err := json.Unmarshal(s.Detail, &detail); err != nil {
 		detail = licenseDetail{}
 	}
-	told := &advisory{resolved: strings.HasPrefix(s.DetailType, "Purchase Agreement Advisory Resolved"), product: p[detail.Product.ID]}
+	told := &advisory{resolved: strings.HasPrefix(s.DetailType, "Purchase Agreement Advisory Resolved"), product: p[detail.Product.ID].name}
 	if account.MatchString(detail.Acceptor.AccountID) {
 		told.account = detail.Acceptor.AccountID
 	}

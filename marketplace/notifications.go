@@ -153,7 +153,9 @@ func (n *Notifications) take(w http.ResponseWriter, r *http.Request) (kind, erro
 	}
 	from, ok := n.topics[e.topic]
 	if !ok {
-		return "", &refusal{http.StatusForbidden, reasonTopic, "Messages of this topic are not taken; updates.sns.topics lists those that are.", nil}
+		return "", &refusal{
+			http.StatusForbidden, reasonTopic, "Messages of this topic are not taken; updates.sns.topics lists those that are.", errors.New(e.topic),
+		}
 	}
 	if err := compareHeaders(r.Header, e); err != nil {
 		return "", err

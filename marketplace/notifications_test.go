@@ -76,6 +76,19 @@ func TestNotificationIsAnsweredAfterItsEffect(t *testing.T) {
 	}
 }
 
+func TestEmptySubjectIsSigned(t *testing.T) {
+	p, s := newSigned(t)
+	message := p.ownMessage()
+	message["Subject"] = ""
+	if got := p.post(nil, marshal(t, with(message, "Signature", s.signature(with(message, "Subject", ""))))); got.status != 403 {
+		t.Errorf("signed without it: got %+v", got)
+	}
+	message["Signature"] = s.signature(message)
+	if got := p.post(nil, marshal(t, message)); got.status != 200 {
+		t.Errorf("signed with it: got %+v", got)
+	}
+}
+
 func TestNotificationsAreCountedByWhatTheyLedTo(t *testing.T) {
 	p, s := newSigned(t)
 	post := func(body string) {

@@ -69,12 +69,16 @@ func (p parser) notification(n notification) (update, error) {
 	if of := marketplaceTopic.FindStringSubmatch(n.topic); of != nil && of[1] != body.Product {
 		return unknown, nil // whoever may send to the topic of one product says nothing about another
 	}
-	name, ok := p[body.Product]
+	product, ok := p[body.Product]
 	if !ok { // a queue may serve listings that this weir does not
 		return unknown, nil
 	}
 	if body.Customer != "" && !customer.MatchString(body.Customer) {
 		return poison, errors.New("read notification: the customer identifier is none")
 	}
-	return update{feed: n.feed, kind: kindUnchanged, hint: &cache.Hint{Product: name, Customer: body.Customer, At: n.at}}, nil
+	hint := &cache.Hint{Product: product.name, At: n.at}
+	if product.byCustomer { // else the whole product is read
+		hint.Customer = body.Customer
+	}
+	return update{feed: n.feed, kind: kindUnchanged, hint: hint}, nil
 }

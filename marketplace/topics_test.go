@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weirhq/weir/cache"
+	"github.com/weirhq/weir/policy"
 )
 
 const (
@@ -104,6 +105,17 @@ func TestOddTopicMessages(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+func TestCustomersOfSubscriptionListingsAreSwept(t *testing.T) {
+	products := map[string]policy.Product{"payg": {Code: "prodnewconcurrent1", Model: policy.ModelSubscription}}
+	got, err := newParser(products).parse([]byte(topicSamples()["subscribe-success"]), sampleTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(&cache.Hint{Product: "payg", At: sampleTime}, got.hint); diff != "" {
+		t.Error(diff)
 	}
 }
 
