@@ -44,7 +44,7 @@ func TestWhatFollowsADateThatHasPassedIsAskedOfTheAgreement(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tt.agreement.account = buyer
-			w, _ := newAgreementAPI(t, tt.agreement)
+			w, _ := newAgreementAPI(t, tt.agreement, agreed{account: buyer, license: arn3, ends: now.Add(time.Hour), behavior: "RENEW"})
 			for _, subject := range []policy.Subject{{}, accountOf(buyer), {Kind: policy.SubjectLicense, ID: arn1}} {
 				licenses := []policy.License{dated(arn1, past), dated(arn3, now.Add(time.Hour))}
 				w.renewals(contract()).tell(t.Context(), subject, licenses)
