@@ -98,7 +98,8 @@ func (b *Bolt) verify() error {
 // boltTx is one transaction on the ledger's buckets.
 type boltTx struct {
 	meta, books, open, rows, due *bbolt.Bucket
-	moved                        []Row // rows whose state this transaction changed, as they are now
+	now                          time.Time // AWS time, in a transaction that gives rows their end
+	moved                        []Row     // rows whose state this transaction changed, as they are now
 	left                         []State
 	carried                      int64
 }
@@ -114,12 +115,14 @@ func (b *Bolt) view(read func(*boltTx) error) error {
 	return b.db.View(func(tx *bbolt.Tx) error { return read(newBoltTx(tx)) })
 }
 
-// update runs change in one transaction, and counts what it changed once that is durable.
-func (b *Bolt) update(change func(*boltTx) error) error {
+// update runs change in one transaction, and counts what it changed once that is durable. now is
+// AWS time; zero where no row can come to its end.
+func (b *Bolt) update(now time.Time, change func(*boltTx) error) error {
 	var t *boltTx
 	began := time.Now()
 	err := b.db.Update(func(tx *bbolt.Tx) error {
 		t = newBoltTx(tx)
+		t.now = now
 		if err := change(t); err != nil {
 			return err
 		}
@@ -180,6 +183,9 @@ func (t *boltTx) row(key []byte) (*Row, error) {
 
 // putRow writes a row that was as before, nil for a new one.
 func (t *boltTx) putRow(before, r *Row) error {
+	if !r.State.unsettled() && r.Settled.IsZero() {
+		r.Settled = t.now
+	}
 	value, err := seal(r)
 	if err != nil {
 		return err
@@ -206,7 +212,7 @@ func (t *boltTx) putRow(before, r *Row) error {
 // countStates keeps the number of rows in each state, which nobody could count
 // over the rows of a year.
 func (t *boltTx) countStates() error {
-	if len(t.moved) == 0 {
+	if len(t.moved)+len(t.left) == 0 {
 		return nil
 	}
 	states, err := t.states()

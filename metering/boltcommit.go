@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 // Commit adds deltas, all in one transaction.
@@ -13,7 +14,7 @@ func (b *Bolt) Commit(ctx context.Context, writer string, seq uint64, deltas []D
 		return nil, err
 	}
 	totals := make([]Total, len(deltas))
-	err := b.update(func(t *boltTx) error {
+	err := b.update(time.Time{}, func(t *boltTx) error {
 		books := byBook(deltas)
 		for _, key := range slices.Sorted(maps.Keys(books)) { // in the order of the file
 			indexes := books[key]

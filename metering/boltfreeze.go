@@ -20,7 +20,7 @@ func (b *Bolt) Freeze(ctx context.Context, now time.Time, zero []ZeroKey) error 
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		err := b.update(func(t *boltTx) (err error) {
+		err := b.update(now, func(t *boltTx) (err error) {
 			// The hours close first: what is committed between chunks goes to later ones.
 			before, err := t.closed()
 			if err != nil {
@@ -38,7 +38,7 @@ func (b *Bolt) Freeze(ctx context.Context, now time.Time, zero []ZeroKey) error 
 			return fmt.Errorf("freeze hours before %s: %w", closed.Format(time.RFC3339), err)
 		}
 	}
-	if err := b.freezeZero(closed, zero); err != nil {
+	if err := b.freezeZero(now, closed, zero); err != nil {
 		return err
 	}
 	return b.settlePlace()
@@ -88,11 +88,11 @@ func (t *boltTx) freezeBook(key []byte, k *book, hours []time.Time, closed time.
 }
 
 // freezeZero adds records of 0 for closed hours that have none.
-func (b *Bolt) freezeZero(closed time.Time, zero []ZeroKey) error {
+func (b *Bolt) freezeZero(now, closed time.Time, zero []ZeroKey) error {
 	if len(zero) == 0 {
 		return nil
 	}
-	err := b.update(func(t *boltTx) error {
+	err := b.update(now, func(t *boltTx) error {
 		for _, z := range zero {
 			r := Row{Record: Record{
 				ID: rowID(z.License, z.Dimension, z.Hour), Product: z.Product, License: z.License, Account: z.Account,
@@ -121,7 +121,7 @@ func (b *Bolt) FreezeLicense(ctx context.Context, now time.Time, license policy.
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := b.update(func(t *boltTx) error {
+	err := b.update(now, func(t *boltTx) error {
 		if !ends.IsZero() {
 			if err := t.endRows(license, ends); err != nil {
 				return err
@@ -188,69 +188,4 @@ func (t *boltTx) endRows(license policy.Key, ends time.Time) error {
 		}
 	}
 	return nil
-}
-
-// Expire ends the rows whose deadline has passed: rebooked where AWS certainly never
-// took them and the license goes on, otherwise expired (BILLING B13).
-func (b *Bolt) Expire(ctx context.Context, now time.Time) ([]Row, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	var overdue []*Row
-	collect := func(t *boltTx) error {
-		overdue = nil
-		return t.eachDue(time.Time{}, func(r *Row) (bool, error) {
-			if r.overdue(now) {
-				overdue = append(overdue, r)
-			}
-			return !r.Deadline.After(now), nil
-		})
-	}
-	if err := b.view(collect); err != nil || len(overdue) == 0 {
-		return nil, err
-	}
-	var ended []Row
-	err := b.update(func(t *boltTx) error {
-		ended = nil
-		if err := collect(t); err != nil {
-			return err
-		}
-		for _, before := range overdue {
-			r := *before
-			if err := t.expire(&r, now, b.cfg.Late); err != nil {
-				return err
-			}
-			if err := t.putRow(before, &r); err != nil {
-				return err
-			}
-			ended = append(ended, r)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("expire rows: %w", err)
-	}
-	return ended, b.settlePlace()
-}
-
-// expire gives an overdue row its end.
-func (t *boltTx) expire(r *Row, now time.Time, late string) error {
-	certain := !r.Ambiguous && r.State != Sent
-	r.State = Expired
-	if late != LateRebook || !certain || r.Units == 0 {
-		return nil
-	}
-	key := bookKey(r.License, r.Feature)
-	k, err := t.book(key)
-	if err != nil || k == nil || !k.Ends.IsZero() {
-		return err
-	}
-	closed, err := t.closed()
-	if err != nil {
-		return err
-	}
-	before := k.hours()
-	k.rebook(r, now, closed)
-	r.State = Rebooked
-	return t.putBook(key, k, before)
 }

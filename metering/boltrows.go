@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -72,7 +73,7 @@ func (t *boltTx) openRows(ctx context.Context, f *Filter) ([]Row, error) {
 				continue
 			}
 			r := book.row(l, o, true)
-			r.State, r.Units = Open, o.Units
+			r.State, r.Units, r.Quantity = Open, o.Units, min(o.Units, math.MaxInt64/millionths)*millionths
 			if f.admits(&r) {
 				rows = append(rows, r)
 			}

@@ -44,7 +44,7 @@ func (b *Bolt) Sending(ctx context.Context, _ time.Time, records []Record) error
 	if err := errors.Join(ctx.Err(), b.Place()); err != nil {
 		return err
 	}
-	err := b.update(func(t *boltTx) error {
+	err := b.update(time.Time{}, func(t *boltTx) error {
 		for i := range records {
 			before, err := t.row(rowKey(hourOf(records[i].Timestamp), records[i].ID))
 			if err != nil {
@@ -76,7 +76,7 @@ func (b *Bolt) Settle(ctx context.Context, now time.Time, records []Record, outc
 		return nil, fmt.Errorf("settle %d records with %d outcomes", len(records), len(outcomes))
 	}
 	var changed []Row
-	err := b.update(func(t *boltTx) error {
+	err := b.update(now, func(t *boltTx) error {
 		changed = nil
 		for i := range records {
 			before, err := t.row(rowKey(hourOf(records[i].Timestamp), records[i].ID))
@@ -141,7 +141,7 @@ func (b *Bolt) settlePlace() error {
 	if known := b.placeErr.Load() != nil; known && !b.elsewhere() {
 		return nil
 	}
-	err := b.update(func(t *boltTx) error {
+	err := b.update(time.Time{}, func(t *boltTx) error {
 		var known Place
 		if err := t.getMeta(metaPlace, &known); err != nil {
 			return err

@@ -41,8 +41,9 @@ type book struct {
 type line struct {
 	Dimension string     `json:"dimension"`
 	Per       int64      `json:"per"`
-	Carry     int64      `json:"carry,omitzero"` // counted units below one billed unit
-	Open      []openHour `json:"open,omitempty"` // by hour
+	Carry     int64      `json:"carry,omitzero"`  // counted units below one billed unit
+	Pruned    int64      `json:"pruned,omitzero"` // billed units of rows that are there no longer, rebooked ones aside
+	Open      []openHour `json:"open,omitempty"`  // by hour
 }
 
 // openHour holds the whole billed units of an hour that is not frozen.
@@ -151,7 +152,7 @@ func (b *book) total(writer string) Total {
 		t.Ends = b.Ends
 	}
 	for _, l := range b.Lines {
-		t.Lines = append(t.Lines, Carry{Dimension: l.Dimension, Per: l.Per, Units: l.Carry})
+		t.Lines = append(t.Lines, Carry{Dimension: l.Dimension, Per: l.Per, Units: l.Carry, Pruned: l.Pruned})
 	}
 	return t
 }

@@ -150,7 +150,7 @@ func (m *Meter) Flush(ctx context.Context) error {
 }
 
 // close freezes the hours that have ended, once what was counted in them is
-// committed, and ends the records whose deadline has passed.
+// committed, removes rows that are old, and ends the records whose deadline has passed.
 func (m *Meter) close(ctx context.Context) error {
 	now := m.now()
 	if closed := hourOf(now.Add(-m.cfg.CloseAfter)); closed.After(m.closed) {
@@ -161,6 +161,9 @@ func (m *Meter) close(ctx context.Context) error {
 			return err
 		}
 		m.closed = closed
+		if err := m.ledger.Prune(ctx, now); err != nil {
+			return err
+		}
 	}
 	ended, err := m.ledger.Expire(ctx, now)
 	for i := range ended {

@@ -35,6 +35,8 @@ type Ledger interface {
 	Settle(ctx context.Context, now time.Time, records []Record, outcomes []Outcome) ([]Row, error)
 	// Expire ends the records whose deadline has passed and returns them (BILLING B13).
 	Expire(ctx context.Context, now time.Time) ([]Row, error)
+	// Prune removes the rows that ended longer ago than the ledger keeps them. Totals stay.
+	Prune(ctx context.Context, now time.Time) error
 	// Totals reads the totals of every license and feature, to start from, with the last sequence of the writer.
 	Totals(ctx context.Context, writer string) ([]Total, error)
 	// Rows lists ledger rows for people, open ones among them, by hour.
@@ -95,11 +97,13 @@ type PeriodTotal struct {
 	Used  int64     `json:"used,omitzero"`
 }
 
-// Carry is what is left of billable units below one whole billed unit.
+// Carry is what is left of billable units below one whole billed unit, and what rows
+// held that are there no longer.
 type Carry struct {
 	Dimension string
 	Per       int64 // counted units in one billed unit
 	Units     int64 // counted units, less than Per
+	Pruned    int64 // billed units of rows that were pruned, rebooked ones aside
 }
 
 // ZeroKey names a record of 0 to make for an hour without usage (BILLING B16).
@@ -188,6 +192,7 @@ type Row struct {
 	Per              int64     `json:"per,omitempty"`     // counted units in one billed unit
 	Ends             time.Time `json:"ends,omitzero"`     // when the license ended, if it has
 	Next             time.Time `json:"next,omitzero"`     // a blocked record is not tried again before
+	Settled          time.Time `json:"settled,omitzero"`  // when the row came to its end
 	Assumed          bool      `json:"assumed,omitempty"` // accepted without AWS saying so of this attempt
 	MeteringRecordID string    `json:"meteringRecordId,omitempty"`
 	Error            string    `json:"error,omitempty"`

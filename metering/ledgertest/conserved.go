@@ -3,6 +3,7 @@ package ledgertest
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"github.com/weirhq/weir/metering"
 	"github.com/weirhq/weir/policy"
@@ -33,7 +34,7 @@ func Conserved(ctx context.Context, l metering.Ledger) error {
 			if c.Units < 0 || c.Units >= c.Per {
 				return fmt.Errorf("%s %s: carry is %d of %d", t.License, t.Feature, c.Units, c.Per)
 			}
-			in += c.Units
+			in += c.Units + c.Per*c.Pruned
 		}
 		if in != t.Billable {
 			return fmt.Errorf("%s %s: %d billable, %d in rows and carried", t.License, t.Feature, t.Billable, in)
@@ -50,7 +51,7 @@ func billed(ctx context.Context, l metering.Ledger) (map[account]int64, error) {
 	}
 	sums := map[account]int64{}
 	for _, r := range rows {
-		if r.State != metering.Open && r.Quantity != r.Units*millionths {
+		if r.Quantity != min(r.Units, math.MaxInt64/millionths)*millionths {
 			return nil, fmt.Errorf("record %s: quantity is %d for %d units", r.ID, r.Quantity, r.Units)
 		}
 		if r.State != metering.Rebooked {

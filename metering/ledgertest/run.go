@@ -64,6 +64,8 @@ func Run(t *testing.T, open Open) {
 		"B16 a record of 0":                        (*suite).zero,
 		"direct customers and dry runs end as dry": (*suite).dry,
 		"due is fair to products":                  (*suite).fair,
+		"ended rows go after a time, totals stay":  (*suite).pruned,
+		"an open row shows all that it holds":      (*suite).openQuantity,
 		"rows come in pages and by filter":         (*suite).pages,
 	} {
 		t.Run(name, func(t *testing.T) { check(&suite{T: t, open: open}) })
