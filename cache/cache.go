@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -34,6 +35,8 @@ type Cache struct {
 	sweepEvery time.Duration
 	staleAfter time.Duration
 	maxBackOff time.Duration
+	fixed      map[string]policy.Tenant // the tenants of the configuration
+	plans      map[string]policy.Plan   // its plans
 
 	snapshot atomic.Pointer[Snapshot]
 	number   atomic.Uint64 // of the read that began last
@@ -42,6 +45,11 @@ type Cache struct {
 	absent   map[policy.Key]absence
 	told     map[policy.Key]time.Time // ends that events told and no read has agreed with yet, with the event's time
 	expiries expiries
+	file     *tenantFile
+	// unwritten are tenants whose pins moved and that the file does not know of yet.
+	unwritten map[string]struct{}
+
+	ties sync.Mutex // serialises Tie and Untie; taken before mu
 
 	crew      crew
 	reads     reads
@@ -63,7 +71,7 @@ const look = 200 * time.Millisecond
 const stepBack = 10 * time.Second
 
 // New makes a Cache that holds what the disk copy in dir says, if there is a whole
-// one, and the direct customers of the configuration. Sources are by product;
+// one, the tenants that were tied at run time, and those of the configuration. Sources are by product;
 // nothing is read for a product without one, and nothing is concluded about it.
 // Counter finds where a license's usage is counted; now is AWS time. Close
 // releases it.
@@ -75,6 +83,7 @@ func New(o Options, p *policy.Policy, sources map[string]Source, dir string, cou
 		sweepEvery: o.Updates.Sweep, staleAfter: o.Policy.Failure.Stale.After, maxBackOff: o.BackOff,
 		absent: map[policy.Key]absence{}, told: map[policy.Key]time.Time{},
 		asked: map[string]chan struct{}{}, disk: newDisk(dir, osFiles{}, log),
+		fixed: o.Policy.Tenants, plans: o.Policy.Plans, unwritten: map[string]struct{}{},
 	}
 	if c.maxBackOff <= 0 {
 		c.maxBackOff = time.Minute
@@ -86,39 +95,54 @@ func New(o Options, p *policy.Policy, sources map[string]Source, dir string, cou
 	c.quotas = lookupQuotas(o.Policy.Products)
 	c.reads.init()
 	c.following.init()
+	var registered []stored
 	var err error
+	if c.file, registered, err = openTenants(dir, now(), log); err != nil {
+		return nil, err
+	}
 	if c.negatives, err = newNegatives(); err != nil {
+		c.file.close()
 		return nil, fmt.Errorf("make negative entries: %w", err)
 	}
 	if c.metrics, err = newMetrics(c, reg); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	c.start(o.Policy.Tenants)
+	c.start(registered)
 	return c, nil
 }
 
-// start makes the first snapshot: the disk copy and the tenants of the configuration.
-func (c *Cache) start(tenants map[string]policy.Tenant) {
+// start makes the first snapshot: the disk copy, the tenants of the configuration, and
+// of those that were registered the ones that it does not name.
+func (c *Cache) start(registered []stored) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.snapshot.Store(newSnapshot())
 	e := c.edit()
 	copied := c.disk.load(c.now())
 	c.restore(e, copied)
-	tie(e, tenants, copied.directs(), c.now())
+	now := c.now()
+	tieFixed(e, c.fixed, copied.directs(), now)
+	for _, t := range registered {
+		if _, fixed := c.fixed[t.id]; !fixed {
+			e.tie(t.id, t.tied, now)
+		}
+	}
 	c.publish(e)
 }
 
 // Close releases what New took. Run has returned before, or never ran.
-func (c *Cache) Close() { c.negatives.close() }
+func (c *Cache) Close() {
+	c.negatives.close()
+	c.file.close()
+}
 
 // Snapshot is what memory holds now.
 func (c *Cache) Snapshot() *Snapshot { return c.snapshot.Load() }
 
 // Run keeps the cache true until the context ends: it sweeps every product, reads
-// again what has to be, and writes the disk copy, the last time when it ends. The
-// error is that of the last write. A Cache runs once.
+// again what has to be, and writes the disk copy and the pins that moved, the last time
+// when it ends. The error is that of the last writes. A Cache runs once.
 func (c *Cache) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	c.crew.open(ctx)
@@ -126,13 +150,15 @@ func (c *Cache) Run(ctx context.Context) error {
 		c.crew.run(func(ctx context.Context) { c.keepSwept(ctx, product) })
 	}
 	c.crew.run(c.keepCopied)
+	c.crew.run(c.keepMoved)
 	c.keepTime(ctx)
 	cancel()
 	c.crew.close()
-	if err := c.save(); err != nil {
-		return fmt.Errorf("write entitlement copy: %w", err)
+	err := c.writeMoved()
+	if late := c.save(); late != nil {
+		err = errors.Join(err, fmt.Errorf("write entitlement copy: %w", late))
 	}
-	return nil
+	return err
 }
 
 // keepTime does what time alone asks for.
@@ -172,6 +198,7 @@ func (c *Cache) publish(e *edit) {
 		c.watchExpiry(r.license, next.Confirmed(r.license.Product), now)
 	}
 	c.snapshot.Store(next)
+	c.moved(e.moves)
 }
 
 // renewLapsed works out again the holdings that time changed.

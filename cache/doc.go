@@ -5,10 +5,13 @@
 // (source.go), once for all who wait (reads.go), because of a hint (hints.go,
 // followup.go), a sweep (sweep.go) or an unknown subject (lookup.go); the rules
 // for racing reads decide what of it is believed (apply.go, absence.go); an edit
-// makes the next [Snapshot] (edit.go, snapshot.go, table.go, tenants.go), and so
-// does time (expiries.go); the disk copy keeps it for the next start (copy.go,
-// codec.go, disk.go). Gate (gate.go, tally.go), status.go and metrics.go look at
-// the snapshot.
+// makes the next [Snapshot] (edit.go, snapshot.go, table.go), and so does time
+// (expiries.go); the disk copy keeps it for the next start (copy.go, codec.go,
+// disk.go). Gate (gate.go, tally.go), status.go and metrics.go look at the snapshot.
+//
+// Tenants are tied to buyers by the configuration (tenants.go) and at run time
+// ([Cache.Tie], ties.go), to what tied.go says; tenants.db keeps that (tenantfile.go).
+// A pin follows its license to the one that takes its place (pins.go).
 //
 // # What it guarantees
 //
@@ -20,6 +23,9 @@
 // one. A license ends only when two reads 30 s apart don't show it, or when an
 // event says that it ended and a read agrees. From an incomplete read nothing is
 // concluded about what it does not show.
+//
+// A tie is durable before it is answered, and in the snapshot then. A license is pinned
+// to one tenant; its pin moves in the very snapshot in which the license ends.
 //
 // Unknown subjects cost at most five calls a second at AWS and a fixed amount of
 // memory, however many there are.

@@ -18,10 +18,12 @@ type edit struct {
 	licenses  *tableEdit[*record]
 	accounts  *tableEdit[*group]
 	customers *tableEdit[*group]
-	tenants   *tableEdit[*tenant]
+	tenants   *tableEdit[tied]
+	pins      *tableEdit[string]
 
 	fresh  map[policy.Key]*record    // those whose holding has to be worked out
 	groups map[policy.Subject]*group // those whose holding has to be worked out
+	moves  []move                    // pins that finish moved
 }
 
 func (c *Cache) edit() *edit {
@@ -29,7 +31,7 @@ func (c *Cache) edit() *edit {
 	return &edit{
 		policy: c.policy, counter: c.counter, products: s.products,
 		licenses: editTable(s.licenses), accounts: editTable(s.accounts),
-		customers: editTable(s.customers), tenants: editTable(s.tenants),
+		customers: editTable(s.customers), tenants: editTable(s.tenants), pins: editTable(s.pins),
 		fresh: map[policy.Key]*record{}, groups: map[policy.Subject]*group{},
 	}
 }
@@ -120,9 +122,10 @@ func (e *edit) renew(r *record) {
 	e.put(&again)
 }
 
-// finish works out every holding that the edit touched and makes the snapshot.
+// finish moves pins, works out every holding that the edit touched and makes the snapshot.
 func (e *edit) finish(now time.Time) *Snapshot {
 	s := &Snapshot{products: e.products}
+	e.movePins(now)
 	for _, r := range e.fresh {
 		r.holding = e.policy.Hold([]*policy.License{r.license}, s.Confirmed, e.counter, now)
 	}
@@ -130,20 +133,53 @@ func (e *edit) finish(now time.Time) *Snapshot {
 		e.finishGroup(who, g, s, now)
 	}
 	s.licenses, s.accounts = e.licenses.table, e.accounts.table
-	s.customers, s.tenants = e.customers.table, e.tenants.table
+	s.customers, s.tenants, s.pins = e.customers.table, e.tenants.table, e.pins.table
 	return s
 }
 
-// finishGroup works out what one buyer holds; of a single license that is the same
-// as what the license is.
+// finishGroup works out what one buyer holds, and what of it is pinned to whom.
 func (e *edit) finishGroup(who policy.Subject, g *group, s *Snapshot, now time.Time) {
-	switch len(g.licenses) {
-	case 0:
+	if len(g.licenses) == 0 {
 		e.table(who).del(who.ID)
-	case 1:
-		r, _ := e.licenses.get(string(g.licenses[0].Key))
-		g.holding = r.holding
-	default:
-		g.holding = e.policy.Hold(g.licenses, s.Confirmed, e.counter, now)
+		return
 	}
+	g.holding = e.hold(g.licenses, s, now)
+	free, pinned := e.split(g.licenses)
+	if pinned == nil {
+		g.free = g.holding
+		return
+	}
+	if len(free) > 0 {
+		g.free = e.hold(free, s, now)
+	}
+	g.pinned = make(map[string]*policy.Holding, len(pinned))
+	for id, licenses := range pinned {
+		g.pinned[id] = e.hold(licenses, s, now)
+	}
+}
+
+// split tells the licenses that are pinned to a tenant, by its id, from those that are
+// free; without pins there are only those, and no map.
+func (e *edit) split(licenses []*policy.License) (free []*policy.License, pinned map[string][]*policy.License) {
+	for i, l := range licenses {
+		id, ok := e.pins.get(string(l.Key))
+		switch {
+		case ok && pinned == nil:
+			free, pinned = slices.Clone(licenses[:i]), map[string][]*policy.License{id: {l}}
+		case ok:
+			pinned[id] = append(pinned[id], l)
+		case pinned != nil:
+			free = append(free, l)
+		}
+	}
+	return free, pinned
+}
+
+// hold is the holding of licenses; of a single one it is the same as what the license is.
+func (e *edit) hold(licenses []*policy.License, s *Snapshot, now time.Time) *policy.Holding {
+	if len(licenses) == 1 {
+		r, _ := e.licenses.get(string(licenses[0].Key))
+		return r.holding
+	}
+	return e.policy.Hold(licenses, s.Confirmed, e.counter, now)
 }

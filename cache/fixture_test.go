@@ -241,7 +241,7 @@ func open(t *testing.T, source *aws, dir string, change ...func(*Options)) *weir
 	if w.gate, err = NewGate(w.Cache, o.Policy.Routes, w.reg); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.Close)
+	t.Cleanup(w.Cache.Close)
 	return w
 }
 
@@ -249,16 +249,40 @@ func open(t *testing.T, source *aws, dir string, change ...func(*Options)) *weir
 func run(t *testing.T, source *aws, dir string, change ...func(*Options)) *weir {
 	t.Helper()
 	w := open(t, source, dir, change...)
+	w.launch(t)
+	return w
+}
+
+// halt ends a cache and releases its files.
+func (w *weir) halt(t *testing.T) {
+	t.Helper()
+	if err := w.stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+}
+
+// restart ends a cache and runs another one on the same state.
+func (w *weir) restart(t *testing.T) {
+	t.Helper()
+	w.halt(t)
+	next := open(t, w.source, w.dir)
+	w.Cache, w.gate, w.reg = next.Cache, next.gate, next.reg
+	w.launch(t)
+}
+
+func (w *weir) launch(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- w.Run(ctx) }()
+	cache := w.Cache
+	go func() { ended <- cache.Run(ctx) }()
 	w.stop = sync.OnceValue(func() error {
 		cancel()
 		return <-ended
 	})
-	t.Cleanup(func() { _ = w.stop() })
+	stop := w.stop
+	t.Cleanup(func() { _ = stop() })
 	synctest.Wait()
-	return w
 }
 
 // bare is a request without attributes.

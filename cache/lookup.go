@@ -25,7 +25,7 @@ const (
 // up, it is Unanswered.
 func (c *Cache) LookUp(ctx context.Context, who policy.Subject, product string) policy.Knowledge {
 	s := c.Snapshot()
-	t := target{product, s.resolve(who)}
+	t := target{product, s.resolve(who, product)}
 	if _, known := s.Find(t.subject, product); known != policy.Unknown {
 		return known
 	}

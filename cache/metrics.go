@@ -11,6 +11,7 @@ type metrics struct {
 	cache    *Cache
 	repairs  *prometheus.CounterVec
 	failures *prometheus.CounterVec
+	pinMoves prometheus.Counter
 	age      *prometheus.Desc
 	licenses *prometheus.Desc
 }
@@ -27,6 +28,10 @@ func newMetrics(c *Cache, reg prometheus.Registerer) (*metrics, error) {
 			Name: "weir_sweep_failures_total",
 			Help: "Sweeps that could not read everything.",
 		}, product),
+		pinMoves: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "weir_pin_moves_total",
+			Help: "Pins that moved from a license that ended to the one that took its place.",
+		}),
 		age: prometheus.NewDesc("weir_entitlements_age_seconds",
 			"Time since the last complete read of everything that a product's buyers hold began; +Inf if there was none.", product, nil),
 		licenses: prometheus.NewDesc("weir_licenses",
@@ -36,7 +41,7 @@ func newMetrics(c *Cache, reg prometheus.Registerer) (*metrics, error) {
 		m.repairs.WithLabelValues(name)
 		m.failures.WithLabelValues(name)
 	}
-	for _, each := range []prometheus.Collector{m.repairs, m.failures, m} {
+	for _, each := range []prometheus.Collector{m.repairs, m.failures, m.pinMoves, m} {
 		if err := reg.Register(each); err != nil {
 			return nil, err
 		}

@@ -31,6 +31,7 @@ type call struct {
 	named   atomic.Bool // a notification named the target: that nothing is found must not be remembered
 	done    chan struct{}
 	changed bool
+	found   int // how many licenses the read showed
 	err     error
 }
 
@@ -115,7 +116,7 @@ func (c *Cache) perform(ctx context.Context, do *call) {
 	defer cancel()
 	r := c.begin(do.target)
 	r.found, do.err = c.fetch(ctx, do.target)
-	r.complete = do.err == nil
+	r.complete, do.found = do.err == nil, len(r.found)
 	do.changed = c.apply(r) > 0
 	if _, known := c.Snapshot().Find(do.target.subject, do.target.product); r.complete && known == policy.Unknown && !do.named.Load() {
 		c.negatives.put(do.target, c.in(negativeFor))

@@ -15,7 +15,8 @@ type Snapshot struct {
 	licenses  table[*record] // by license key, direct customers' among them
 	accounts  table[*group]  // by AWS account id
 	customers table[*group]  // by legacy customer identifier
-	tenants   table[*tenant] // by the seller's id
+	tenants   table[tied]    // by the seller's id
+	pins      table[string]  // by license key: the tenant that it is pinned to
 	products  map[string]sweepState
 }
 
@@ -33,13 +34,8 @@ type record struct {
 type group struct {
 	licenses []*policy.License
 	holding  *policy.Holding
-}
-
-// tenant is what a tenant is tied to.
-type tenant struct {
-	buyer   policy.Subject // an account or a customer; none for a direct customer
-	direct  policy.Key     // the license of a direct customer; empty otherwise
-	product string         // the only product of the tie; empty: every one
+	free     *policy.Holding            // of what is pinned to no tenant; nil: nothing
+	pinned   map[string]*policy.Holding // of what is pinned to a tenant, by its id
 }
 
 // sweepState is how far the sweeps of one product came.
@@ -52,7 +48,7 @@ func newSnapshot() *Snapshot {
 	seed := maphash.MakeSeed()
 	return &Snapshot{
 		licenses: newTable[*record](seed), accounts: newTable[*group](seed),
-		customers: newTable[*group](seed), tenants: newTable[*tenant](seed),
+		customers: newTable[*group](seed), tenants: newTable[tied](seed), pins: newTable[string](seed),
 		products: map[string]sweepState{},
 	}
 }
@@ -74,29 +70,58 @@ func (s *Snapshot) Find(who policy.Subject, product string) (*policy.Holding, po
 	}
 }
 
+// findTenant is what the tenant holds: what is pinned to it where there is a pin of
+// the product, else what its buyer holds and is pinned to no other tenant.
 func (s *Snapshot) findTenant(id, product string) (*policy.Holding, policy.Knowledge) {
 	t, ok := s.tenants.get(id)
-	switch {
-	case !ok, t.product != "" && t.product != product:
+	if !ok {
 		return nil, policy.Absent
-	case t.direct != "":
-		return s.findLicense(t.direct, product)
+	}
+	who, pinned := t.holder(product)
+	if who.Kind == policy.SubjectNone {
+		return nil, policy.Absent
+	}
+	buyer := who
+	if pinned {
+		buyer = t.buyer()
+	}
+	g, ok := s.buyer(buyer)
+	switch {
+	case !ok && who.Kind == policy.SubjectLicense:
+		return s.findLicense(policy.Key(who.ID), product)
+	case !ok:
+		return nil, policy.Unknown
+	case pinned && holds(g.pinned[id], product):
+		return g.pinned[id], policy.Present
+	case pinned:
+		return nil, policy.Unknown
+	case holds(g.free, product):
+		return g.free, policy.Present
+	case holds(g.holding, product):
+		return nil, policy.Absent
 	default:
-		return s.Find(t.buyer, product)
+		return nil, policy.Unknown
 	}
 }
 
 func findGroup(groups table[*group], id, product string) (*policy.Holding, policy.Knowledge) {
-	g, ok := groups.get(id)
-	if !ok {
-		return nil, policy.Unknown
-	}
-	for _, l := range g.licenses {
-		if l.Product == product {
-			return g.holding, policy.Present
-		}
+	if g, ok := groups.get(id); ok && holds(g.holding, product) {
+		return g.holding, policy.Present
 	}
 	return nil, policy.Unknown
+}
+
+// holds tells whether a holding has a license of the product; nil has none.
+func holds(h *policy.Holding, product string) bool {
+	if h == nil {
+		return false
+	}
+	for _, l := range h.Licenses {
+		if l.Product == product {
+			return true
+		}
+	}
+	return false
 }
 
 // findLicense finds a license by its key. One of another product is certainly not
@@ -139,16 +164,15 @@ func (s *Snapshot) Licenses() iter.Seq[*policy.License] {
 	}
 }
 
-// resolve is the subject that AWS knows: a tenant's buyer, anyone else himself;
-// nobody for tenants tied to none.
-func (s *Snapshot) resolve(who policy.Subject) policy.Subject {
+// resolve is the subject that AWS knows: a tenant's buyer, or the license pinned to
+// it, anyone else himself; nobody for tenants tied to none.
+func (s *Snapshot) resolve(who policy.Subject, product string) policy.Subject {
 	if who.Kind != policy.SubjectTenant {
 		return who
 	}
-	if t, ok := s.tenants.get(who.ID); ok {
-		return t.buyer
-	}
-	return policy.Subject{}
+	t, _ := s.tenants.get(who.ID)
+	who, _ = t.holder(product)
+	return who
 }
 
 // buyer is the group of a buyer, an account or a customer.
