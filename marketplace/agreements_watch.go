@@ -65,34 +65,46 @@ type productWatch struct {
 	handle Handler
 	log    *slog.Logger
 
-	started  time.Time            // AWS time; the sweep that the cache begins with reads what changed before
 	since    time.Time            // when the last look that succeeded began, AWS time
 	followed map[string]time.Time // agreements whose hints were acted on, with their LastUpdateTime
 }
 
 func (w *productWatch) run(ctx context.Context) {
-	w.started = w.clock.Now()
-	w.since = w.started
+	// The cache begins with a sweep. To read again what is new would only hold up the look-ups of
+	// the first requests, so the first look comes when a minute has passed.
+	w.since = w.clock.Now()
 	failing := false
-	for ctx.Err() == nil {
-		next := w.clock.in(watchEvery)
-		if w.access.allowed() {
-			err := w.look(ctx)
-			w.access.note(err)
-			if err != nil && !failing && !isDenied(err) && ctx.Err() == nil {
-				w.log.Warn("changed agreements can't be followed", "error", err)
-			}
-			failing = err != nil
+	for w.pause(ctx) {
+		if !w.access.allowed() {
+			continue
 		}
-		for !w.clock.reached(next) && sleep(ctx, watchStep) == nil {
+		err := w.look(ctx)
+		w.access.note(err)
+		if err != nil && !failing && !isDenied(err) && ctx.Err() == nil {
+			w.log.Warn("changed agreements can't be followed", "error", err)
+		}
+		failing = err != nil
+	}
+}
+
+// pause waits until the next look is due; false: ctx ended.
+func (w *productWatch) pause(ctx context.Context) bool {
+	next := w.clock.in(watchEvery)
+	for !w.clock.reached(next) {
+		if sleep(ctx, watchStep) != nil {
+			return false
 		}
 	}
+	return ctx.Err() == nil
 }
 
 // look finds what changed since the last look and sends hints.
 func (w *productWatch) look(ctx context.Context) error {
 	began := w.clock.Now()
-	from := w.from(began)
+	from := w.since.Add(-watchOverlap)
+	if began.Before(w.since) { // AWS time went back
+		from = began.Add(-watchOverlap)
+	}
 	changed, err := w.changes(ctx, from)
 	if err != nil {
 		return err
@@ -107,20 +119,6 @@ func (w *productWatch) look(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// from is how far a look that begins goes back. Not behind the start: reads of what the first
-// sweep reads anyway would hold up the look-ups of requests.
-func (w *productWatch) from(began time.Time) time.Time {
-	from := w.since.Add(-watchOverlap)
-	switch {
-	case began.Before(w.since): // AWS time went back
-		return began.Add(-watchOverlap)
-	case from.Before(w.started):
-		return w.started
-	default:
-		return from
-	}
 }
 
 // changes are the agreements that changed after an instant and were not followed since; at
