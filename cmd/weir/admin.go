@@ -64,11 +64,20 @@ func newAdmin(given string, cfg *config.Config, token string) *admin {
 		}}
 		return a
 	}
-	a.base = "http://" + cfg.Listen.Admin
+	a.base = "http://" + reachable(cfg.Listen.Admin)
 	if cfg.Listen.TLS.Cert != "" {
-		a.base = "https://" + cfg.Listen.Admin
+		a.base = "https://" + reachable(cfg.Listen.Admin)
 	}
 	return a
+}
+
+// reachable is where this machine reaches a listener: one on every address has loopback too.
+func reachable(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if ip := net.ParseIP(host); err == nil && (host == "" || ip.IsUnspecified()) {
+		return net.JoinHostPort("localhost", port)
+	}
+	return address
 }
 
 // call makes a request and reads the JSON answer into out.
