@@ -1,5 +1,6 @@
 # make demo   the main job: emulator, weir, Envoy and an application, driven by real requests
 # make test   every test, with all the set-up it needs (race detector on, Envoy required)
+# make soak   what takes longer: ten times the floods and models of make test
 # make lint   golangci-lint, generated documents fresh
 # make build  bin/weir
 # make envoy  the Envoy binary that the demo and the tests run
@@ -16,7 +17,7 @@ BOTO3_VERSION := 1.44.5
 
 export WEIR_ENVOY ?= $(ENVOY)
 
-.PHONY: demo test lint build envoy docs clean
+.PHONY: demo test soak lint build envoy docs clean
 
 build:
 	go build -trimpath -o bin/weir ./cmd/weir
@@ -27,6 +28,11 @@ demo: build $(ENVOY)
 test: $(ENVOY) $(VENV)/boto3-$(BOTO3_VERSION)
 	WEIR_REQUIRE_ENVOY=1 WEIR_REQUIRE_BOTO3=1 WEIR_PYTHON=$(VENV)/bin/python \
 		go test -race -timeout 15m ./...
+
+soak: $(ENVOY)
+	go test -timeout 30m ./cache -run Flood -strangers 10000000
+	WEIR_REQUIRE_ENVOY=1 go test -timeout 60m ./e2e -run 'Truth|Kill' -rapid.checks 60
+	go test -timeout 30m ./metering -run Model -rapid.checks 2000
 
 lint: $(LINT)
 	$(LINT) run ./...

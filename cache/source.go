@@ -12,6 +12,8 @@ import (
 // Source reads what a product's buyers hold. A Source belongs to one product;
 // nothing assumes one set of AWS credentials for all.
 //
+// Every call ends in bounded time, also where nothing answers.
+//
 // An error that ends a Licenses sequence makes the read incomplete: what came
 // before it may be used, but nothing is concluded from what is absent.
 type Source interface {
