@@ -4,6 +4,9 @@ import "time"
 
 // Agreements, as the Agreement API knows them. What happens to them is in agreements.go.
 
+// maxAgreements bounds what renewals make; a reset begins anew.
+const maxAgreements = 2 * maxLicenses
+
 // What an agreement does at its end.
 const (
 	endRenew   = "RENEW"

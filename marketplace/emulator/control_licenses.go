@@ -272,6 +272,9 @@ func (e *Emulator) postRenew(c *controlCall, l *license, notify bool) (any, erro
 	if !document.Expires.After(c.now) {
 		return nil, invalid("give a later date", "expires is missing or not in the future")
 	}
+	if len(e.agreements.all) >= maxAgreements {
+		return nil, conflict("POST /_control/reset", "there are %d agreements already", maxAgreements)
+	}
 	e.renew(l, wholeSecond(document.Expires), c.now, notify)
 	return answer(l), nil
 }

@@ -102,6 +102,8 @@ func (e *Emulator) topicOperations() []*operation {
 			snsForbidden:                http.StatusForbidden,
 			"InvalidSecurity":           http.StatusForbidden,
 			"SubscriptionLimitExceeded": http.StatusForbidden,
+			"FilterPolicyLimitExceeded": http.StatusForbidden,
+			"ReplayLimitExceeded":       http.StatusForbidden,
 			"TopicLimitExceeded":        http.StatusForbidden,
 			"Throttled":                 http.StatusTooManyRequests,
 		},

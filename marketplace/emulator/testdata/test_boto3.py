@@ -393,6 +393,65 @@ class QueueTest(EmulatorTest):
         self.assertEqual(kinds, ["Purchase Agreement Ended - Proposer", "License Deprovisioned - Manufacturer"])
 
 
+class TopicTest(EmulatorTest):
+    def setUp(self):
+        super().setUp()
+        self.sns, self.sqs = client("sns"), client("sqs")
+        self.url = self.sqs.create_queue(QueueName="inbox")["QueueUrl"]
+        self.queue = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+
+    def bodies(self):
+        return [message["Body"] for message in self.sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10).get("Messages", [])]
+
+    def test_a_topic_of_the_sellers_own(self):
+        topic = self.sns.create_topic(Name="mine")
+        self.assert_fits(self.sns, "CreateTopic", topic)
+        arn = topic["TopicArn"]
+        subscribed = self.sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=self.queue, Attributes={"RawMessageDelivery": "true"})
+        self.assert_fits(self.sns, "Subscribe", subscribed)
+        self.sns.subscribe(TopicArn=arn, Protocol="http", Endpoint="http://127.0.0.1:1/")
+        published = self.sns.publish(TopicArn=arn, Message="h\u00e9 <&>")
+        self.assert_fits(self.sns, "Publish", published)
+        self.assertEqual(self.bodies(), ["h\u00e9 <&>"])
+        pages = list(self.sns.get_paginator("list_subscriptions").paginate())
+        self.assert_fits(self.sns, "ListSubscriptions", pages[0])
+        listed = self.sns.list_subscriptions_by_topic(TopicArn=arn)
+        self.assert_fits(self.sns, "ListSubscriptionsByTopic", listed)
+        self.assertEqual(
+            [(one["SubscriptionArn"], one["Endpoint"]) for one in listed["Subscriptions"]],
+            [(subscribed["SubscriptionArn"], self.queue), ("PendingConfirmation", "http://127.0.0.1:1/")])
+        self.sns.unsubscribe(SubscriptionArn=subscribed["SubscriptionArn"])
+        self.assertEqual(len(self.sns.list_subscriptions()["Subscriptions"]), 1)
+        with self.assertRaises(self.sns.exceptions.NotFoundException):
+            self.sns.publish(TopicArn=arn + "x", Message="x")
+        with self.assertRaises(self.sns.exceptions.InvalidParameterException):
+            self.sns.confirm_subscription(TopicArn=arn, Token="forged")
+
+    def test_the_topics_of_a_product(self):
+        arn = "arn:aws:sns:us-east-1:287250355862:aws-mp-%s-notification-acme"
+        for kind in ("subscription", "entitlement"):
+            self.sns.subscribe(TopicArn=arn % kind, Protocol="sqs", Endpoint=self.queue)
+        control("POST", "licenses/" + self.license["id"] + "/cancel")
+        envelope = json.loads(self.bodies()[0])
+        self.assertEqual(envelope["TopicArn"], arn % "subscription")
+        self.assertEqual(json.loads(envelope["Message"])["action"], "unsubscribe-pending")
+        with self.assertRaises(self.sns.exceptions.AuthorizationErrorException):
+            self.sns.publish(TopicArn=arn % "subscription", Message="x")
+
+    def test_every_modelled_error_arrives_by_its_name(self):
+        for operation, method, arguments in (
+            ("ConfirmSubscription", self.sns.confirm_subscription, {"TopicArn": "x", "Token": "x"}),
+            ("Subscribe", self.sns.subscribe, {"TopicArn": "x", "Protocol": "sqs"}),
+            ("Unsubscribe", self.sns.unsubscribe, {"SubscriptionArn": "x"}),
+        ):
+            for shape in self.sns.meta.service_model.operation_model(operation).error_shapes:
+                error = shape.metadata["error"]
+                control("POST", "faults", {"operation": operation, "kind": "error", "code": error["code"]})
+                with self.assertRaises(getattr(self.sns.exceptions, shape.name)) as caught:
+                    method(**arguments)
+                self.assertEqual(caught.exception.response["ResponseMetadata"]["HTTPStatusCode"], error["httpStatusCode"], shape.name)
+
+
 class TokenTest(EmulatorTest):
     def test_sts(self):
         sts = client("sts")
