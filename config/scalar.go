@@ -142,23 +142,29 @@ const (
 )
 
 func kindHint(s *yaml.Node, wanted string) string {
-	quoted := s.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0
+	scalar, quoted := s.Kind == yaml.ScalarNode, s.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0
 	switch {
-	case wanted == "a duration":
-		return durationHint
-	case wanted == "a list" && s.Kind == yaml.ScalarNode:
+	case wanted == "a list" && scalar:
 		return fmt.Sprintf("[%s]", oneLine(s.Value))
-	case wanted == boolWords && !quoted && s.Kind == yaml.ScalarNode:
-		return boolWords
-	case wanted == boolWords, wanted == "a whole number" && quoted:
+	case quoted && (wanted == boolWords || wanted == "a whole number"):
 		return "without quotes"
-	case wanted == "a mapping":
+	default:
+		return example(wanted)
+	}
+}
+
+// example shows what a kind of value looks like.
+func example(wanted string) string {
+	switch wanted {
+	case "a duration":
+		return durationHint
+	case "a mapping":
 		return "keys with values, such as {key: value}"
-	case wanted == "a list":
+	case "a list":
 		return "values in brackets, such as [a, b]"
-	case wanted == "a whole number":
+	case "a whole number":
 		return "such as 1000"
-	case wanted == "text":
+	case "text":
 		return "one text, neither a list nor a mapping"
 	default:
 		return wanted
