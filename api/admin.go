@@ -33,6 +33,10 @@ type Sources struct {
 	Licenses LicenseSource
 	// Explainer decides without counting.
 	Explainer Explainer
+	// Tenants knows and changes what tenants are tied to.
+	Tenants TenantSource
+	// Claims believes claims.
+	Claims ClaimReader
 }
 
 // Admin is the HTTP server of listen.admin.
@@ -61,6 +65,9 @@ func NewAdmin(listeners []*listen.Listener, s Sources, profiles bool, log *slog.
 	a.inner.Handle("/v1/licenses", methods{http.MethodGet: a.licenses})
 	a.inner.Handle("/v1/licenses/{key...}", methods{http.MethodGet: a.license})
 	a.inner.Handle("/v1/explain", methods{http.MethodPost: a.explain})
+	tied := &tenants{s.Tenants, s.Claims, log}
+	tied.mount(a.inner)
+	a.inner.Handle("/v1/tenants", methods{http.MethodGet: tied.list})
 	if profiles {
 		a.inner.HandleFunc("/debug/pprof/", pprof.Index)
 		a.inner.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)

@@ -13,6 +13,7 @@ const (
 	reasonMethod        = "method_not_allowed"
 	reasonInvalid       = "invalid"
 	reasonTooLarge      = "too_large"
+	reasonMediaType     = "media_type"
 	reasonCallerUnknown = "caller_unknown"
 	reasonFault         = "fault"
 )

@@ -241,7 +241,7 @@ func open(t *testing.T, source *aws, dir string, change ...func(*Options)) *weir
 	if w.gate, err = NewGate(w.Cache, o.Policy.Routes, w.reg); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.Cache.Close)
+	t.Cleanup(w.Close)
 	return w
 }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-
 	"time"
 
 	"github.com/weirhq/weir/policy"

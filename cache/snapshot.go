@@ -81,24 +81,32 @@ func (s *Snapshot) findTenant(id, product string) (*policy.Holding, policy.Knowl
 	if who.Kind == policy.SubjectNone {
 		return nil, policy.Absent
 	}
-	buyer := who
 	if pinned {
-		buyer = t.buyer()
+		return s.findPinned(id, t, policy.Key(who.ID), product)
 	}
-	g, ok := s.buyer(buyer)
+	g, ok := s.buyer(who)
 	switch {
 	case !ok && who.Kind == policy.SubjectLicense:
 		return s.findLicense(policy.Key(who.ID), product)
 	case !ok:
 		return nil, policy.Unknown
-	case pinned && holds(g.pinned[id], product):
-		return g.pinned[id], policy.Present
-	case pinned:
-		return nil, policy.Unknown
 	case holds(g.free, product):
 		return g.free, policy.Present
 	case holds(g.holding, product):
 		return nil, policy.Absent
+	default:
+		return nil, policy.Unknown
+	}
+}
+
+// findPinned is what a tenant holds to which a license of the product is pinned.
+func (s *Snapshot) findPinned(id string, t tied, key policy.Key, product string) (*policy.Holding, policy.Knowledge) {
+	g, ok := s.buyer(t.buyer())
+	switch {
+	case !ok:
+		return s.findLicense(key, product)
+	case holds(g.pinned[id], product):
+		return g.pinned[id], policy.Present
 	default:
 		return nil, policy.Unknown
 	}

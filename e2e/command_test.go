@@ -93,7 +93,7 @@ func TestASecondWeirOnTheSameStateOrPortEndsAtOnce(t *testing.T) {
 	text, err := os.ReadFile(s.ConfigFile)
 	must(t, err)
 	grpc, admin := strings.Index(string(text), "  grpc: "), strings.Index(string(text), "state:")
-	other := string(text[:grpc]) + "  grpc: 127.0.0.1:0\n  admin: 127.0.0.1:0\n" + string(text[admin:])
+	other := string(text[:grpc]) + "  grpc: 127.0.0.1:0\n  http: 127.0.0.1:0\n  admin: 127.0.0.1:0\n" + string(text[admin:])
 	file := filepath.Join(t.TempDir(), "weir.yaml")
 	must(t, os.WriteFile(file, []byte(other), 0o600))
 	_, said, code = weir(t, "serve", "-config", file)

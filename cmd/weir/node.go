@@ -46,8 +46,9 @@ type node struct {
 	gate     *cache.Gate
 	queues   []*marketplace.Queue
 	watch    *marketplace.AgreementWatch
-	proxy    *proxy.Server
-	admin    *api.Admin
+	claims   *api.Claims
+	servers  []runner // what takes requests
+	admin    []runner // what serves to the end
 	draining atomic.Bool
 }
 
@@ -84,13 +85,35 @@ func (n *node) wire(ctx context.Context) error {
 		n.queues = append(n.queues, n.aws.Queue(url, n.cfg.Policy.Products, filepath.Join(n.cfg.State, "poison"), n.cache.Hint))
 	}
 	n.watch = n.aws.AgreementWatch(n.cfg.Policy.Products, n.cache.Hint)
-	n.proxy = proxy.New(proxy.Options{
-		Decisions:      proxy.DecisionLog(n.cfg.Log.Decisions),
-		TrustRequestID: n.cfg.Metering.TrustRequestID,
-		Ready:          func() bool { return len(n.ready()) == 0 },
-		Now:            n.aws.Clock.Now,
-	}, []*listen.Listener{n.doors.grpc}, n.gate, n.log)
-	n.admin = api.NewAdmin([]*listen.Listener{n.doors.admin}, n.sources(), n.cfg.Debug.PProf, n.log)
+	return n.openServers()
+}
+
+// openServers makes a server for each door.
+func (n *node) openServers() (err error) {
+	if n.claims, err = api.OpenClaims(n.cfg.State, n.aws.Clock.Now); err != nil {
+		return err
+	}
+	if n.doors.grpc != nil {
+		n.servers = append(n.servers, proxy.New(proxy.Options{
+			Decisions:      proxy.DecisionLog(n.cfg.Log.Decisions),
+			TrustRequestID: n.cfg.Metering.TrustRequestID,
+			Ready:          func() bool { return len(n.ready()) == 0 },
+			Now:            n.aws.Clock.Now,
+		}, []*listen.Listener{n.doors.grpc}, n.gate, n.log).Run)
+	}
+	if n.doors.http != nil {
+		n.servers = append(n.servers, api.NewHTTP([]*listen.Listener{n.doors.http}, n.httpSources(), n.log).Run)
+	}
+	if n.doors.public != nil {
+		public, err := api.NewPublic([]*listen.Listener{n.doors.public}, n.publicSources(), n.log)
+		if err != nil {
+			return fmt.Errorf("serve listen.public: %w", err)
+		}
+		n.servers = append(n.servers, public.Run)
+	}
+	if n.doors.admin != nil {
+		n.admin = []runner{api.NewAdmin([]*listen.Listener{n.doors.admin}, n.sources(), n.cfg.Debug.PProf, n.log).Run}
+	}
 	return nil
 }
 
@@ -158,7 +181,6 @@ func (n *node) reread(ctx context.Context, key policy.Key) (active bool, err err
 // run serves until the context ends: then unready, checks under way are answered, and
 // everything counted is committed. Nothing is frozen early.
 func (n *node) run(ctx context.Context) error {
-	front := []runner{n.proxy.Run}
 	updates := []runner{n.sender.Run, n.watch.Run}
 	for _, q := range n.queues {
 		updates = append(updates, q.Run)
@@ -170,10 +192,10 @@ func (n *node) run(ctx context.Context) error {
 	}
 	err := runLayers(ctx,
 		[]runner{unready},
-		front,
+		n.servers,
 		updates,
 		[]runner{n.meter.Run},
-		[]runner{n.cache.Run, n.admin.Run, n.aws.Clock.Run},
+		append([]runner{n.cache.Run, n.aws.Clock.Run}, n.admin...),
 	)
 	n.log.Info("ended")
 	return errors.Join(err, n.close())

@@ -32,11 +32,11 @@ func serve(ctx context.Context, c *console, fs *flag.FlagSet, args []string) err
 	if err != nil {
 		return err
 	}
-	log.Info("listening", "grpc", doors.grpc.String(), "admin", doors.admin.String())
+	log.Info("listening", doors.shown()...)
 	warn(cfg, log)
 	n, err := newNode(ctx, cfg, doors, log)
 	if err != nil {
-		return errors.Join(err, doors.grpc.Close(), doors.admin.Close())
+		return errors.Join(err, doors.close())
 	}
 	return n.run(ctx)
 }
@@ -60,25 +60,66 @@ func warn(cfg *config.Config, log *slog.Logger) {
 	}
 }
 
-// doors are the open listeners.
-type doors struct{ grpc, admin *listen.Listener }
+// doors are the open listeners; nil: the configuration names no address.
+type doors struct{ grpc, http, admin, public *listen.Listener }
 
 // openDoors opens every address of the configuration before anything else is done, so
 // that a port that is taken is said at once.
-func openDoors(ctx context.Context, cfg *config.Config, token string) (doors, error) {
+func openDoors(ctx context.Context, cfg *config.Config, token string) (d doors, err error) {
 	access := listen.Access{Token: token}
-	var err error
 	if access.TLS, err = cfg.Listen.TLS.Load(); err != nil {
 		return doors{}, err
 	}
-	var d doors
-	if d.grpc, err = openDoor(ctx, cfg.Listen.GRPC, access); err != nil {
-		return doors{}, err
-	}
-	if d.admin, err = openDoor(ctx, cfg.Listen.Admin, access); err != nil {
-		return doors{}, errors.Join(err, d.grpc.Close())
+	for _, each := range []struct {
+		address string
+		access  listen.Access
+		door    **listen.Listener
+	}{
+		{cfg.Listen.GRPC, access, &d.grpc},
+		{cfg.Listen.HTTP, access, &d.http},
+		{cfg.Listen.Admin, access, &d.admin},
+		{cfg.Listen.Public, listen.Access{Everybody: true}, &d.public},
+	} {
+		if each.address == "" {
+			continue
+		}
+		if *each.door, err = openDoor(ctx, each.address, each.access); err != nil {
+			return doors{}, errors.Join(err, d.close())
+		}
 	}
 	return d, nil
+}
+
+// door is an open listener and its key under listen.
+type door struct {
+	name     string
+	listener *listen.Listener
+}
+
+// each lists the doors that are open.
+func (d doors) each() (open []door) {
+	for _, one := range []door{{"grpc", d.grpc}, {"http", d.http}, {"admin", d.admin}, {"public", d.public}} {
+		if one.listener != nil {
+			open = append(open, one)
+		}
+	}
+	return open
+}
+
+// shown are the addresses that were bound, for the log.
+func (d doors) shown() (pairs []any) {
+	for _, one := range d.each() {
+		pairs = append(pairs, one.name, one.listener.String())
+	}
+	return pairs
+}
+
+func (d doors) close() error {
+	var errs []error
+	for _, one := range d.each() {
+		errs = append(errs, one.listener.Close())
+	}
+	return errors.Join(errs...)
 }
 
 func openDoor(ctx context.Context, address string, access listen.Access) (*listen.Listener, error) {

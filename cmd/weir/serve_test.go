@@ -26,7 +26,7 @@ func TestAStateInUseIsToldBeforeAWSIsAskedForItsTime(t *testing.T) {
 	defer other.Close()
 	file := filepath.Join(dir, "weir.yaml")
 	const nobody = "http://127.0.0.1:1" // who asks there for the time waits for seconds, and says so
-	weir := fmt.Sprintf("{state: %s, listen: {grpc: 127.0.0.1:0, admin: 127.0.0.1:0}, aws: {endpoint: %q}}", dir, nobody)
+	weir := fmt.Sprintf("{state: %s, listen: {grpc: 127.0.0.1:0, http: 127.0.0.1:0, admin: 127.0.0.1:0}, aws: {endpoint: %q}}", dir, nobody)
 	if err := os.WriteFile(file, []byte(weir), 0o600); err != nil {
 		t.Fatal(err)
 	}

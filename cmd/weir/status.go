@@ -15,6 +15,7 @@ func (n *node) sources() api.Sources {
 	return api.Sources{
 		Metrics: n.reg, Ready: n.ready, Status: n.status,
 		Usage: n.ledger, Licenses: held{n.cache}, Explainer: n.gate,
+		Tenants: n.cache, Claims: n.claims,
 	}
 }
 
@@ -48,8 +49,14 @@ func (n *node) status(ctx context.Context) (api.Status, error) {
 		Ledger:  states,
 		Clock:   api.ClockStatus{Offset: n.aws.Clock.Offset().Seconds()},
 		Feeds:   feeds(n.reg),
-		Listen:  map[string]string{"grpc": n.doors.grpc.String(), "admin": n.doors.admin.String()},
+		Listen:  map[string]string{},
 		Build:   api.Build{Version: b.Version, Commit: b.Commit, Go: b.Go},
+	}
+	for _, one := range n.doors.each() {
+		s.Listen[one.name] = one.listener.String()
+	}
+	for _, pin := range n.cache.Pins() {
+		s.Pins = append(s.Pins, newPin(pin))
 	}
 	for name, source := range n.cache.Status() {
 		shown := api.SourceStatus{Licenses: source.Licenses, State: string(source.State)}
@@ -59,6 +66,14 @@ func (n *node) status(ctx context.Context) (api.Status, error) {
 		s.Sources[name] = shown
 	}
 	return s, nil
+}
+
+func newPin(p cache.UnsettledPin) api.Pin {
+	shown := api.Pin{Tenant: p.Tenant, License: string(p.License)}
+	for _, key := range p.Candidates {
+		shown.Candidates = append(shown.Candidates, string(key))
+	}
+	return shown
 }
 
 // feeds are the counts of weir_updates_total, by feed and kind.

@@ -5,10 +5,10 @@
 //
 // # What it guarantees
 //
-// A listener that others than this machine can reach is never open to everybody:
-// [Open] refuses one that has neither a token nor a CA for client certificates, and
-// judges by the address that was really bound. A Unix socket has mode 0660. The socket
-// that a dead process left is replaced; that of a living one never.
+// A listener that others than this machine can reach is open to everybody only where
+// that is said: [Open] refuses one that has neither a token nor a CA for client
+// certificates, and judges by the address that was really bound. A Unix socket has mode
+// 0660. The socket that a dead process left is replaced; that of a living one never.
 package listen
 
 import (
@@ -89,6 +89,9 @@ type Access struct {
 	// verified client certificate is as good as the token. A Unix socket
 	// uses no TLS: its file mode protects it.
 	TLS *tls.Config
+	// Everybody opens the listener to whoever can reach it, without a token: it serves
+	// only what proves itself.
+	Everybody bool
 }
 
 // Listener is an open address together with who may call on it.
@@ -119,7 +122,7 @@ func Open(ctx context.Context, a Address, access Access) (*Listener, error) {
 		return l, nil
 	}
 	l.text, l.tls = tcp.String(), access.TLS
-	if tcp.IP.IsLoopback() {
+	if tcp.IP.IsLoopback() || access.Everybody {
 		return l, nil
 	}
 	if l.guard = newGuard(access); !l.guard.tells() {

@@ -29,6 +29,7 @@ const startTimeout = 30 * time.Second
 const (
 	portEmulator  = 4588
 	portGRPC      = 9001
+	portHTTP      = 9002
 	portAdmin     = 9003
 	portEnvoy     = 9901
 	portIngress   = 10000
@@ -105,7 +106,7 @@ func (s *Stage) address(port int) string { return "127.0.0.1:" + s.ports[strconv
 // takePorts finds a free port for each of the examples'.
 func (s *Stage) takePorts() error {
 	next := firstFreePort + (os.Getpid()+s.plan.Number*portsApart)%freePorts
-	for _, port := range []int{portEmulator, portGRPC, portAdmin, portEnvoy, portIngress, portApp, portAppGRPC} {
+	for _, port := range []int{portEmulator, portGRPC, portHTTP, portAdmin, portEnvoy, portIngress, portApp, portAppGRPC} {
 		for tries := 0; ; tries++ {
 			next = firstFreePort + (next+1-firstFreePort)%freePorts
 			if free(next) {

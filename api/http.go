@@ -1,0 +1,84 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/weirhq/weir/internal/listen"
+)
+
+// HTTPSources are where the answers of an HTTP come from.
+type HTTPSources struct {
+	// Entitlements says what a tenant may use.
+	Entitlements EntitlementSource
+	// Explainer decides without counting.
+	Explainer Explainer
+	// Tenants knows and changes what tenants are tied to.
+	Tenants TenantSource
+	// Claims believes claims.
+	Claims ClaimReader
+}
+
+// HTTP is the server of listen.http: what the application asks.
+type HTTP struct {
+	listeners []*listen.Listener
+	sources   HTTPSources
+	log       *slog.Logger
+	inner     *http.ServeMux
+}
+
+// NewHTTP makes a server on open listeners, which Run closes.
+func NewHTTP(listeners []*listen.Listener, s HTTPSources, log *slog.Logger) *HTTP {
+	h := &HTTP{listeners: listeners, sources: s, log: log, inner: http.NewServeMux()}
+	h.inner.HandleFunc("/", notFound)
+	h.inner.Handle("/v1/tenants/{tenant}/entitlements", methods{http.MethodGet: h.entitlements})
+	h.inner.Handle("/v1/check", methods{http.MethodPost: h.check})
+	(&tenants{s.Tenants, s.Claims, log}).mount(h.inner)
+	return h
+}
+
+// Run serves until ctx is done.
+func (h *HTTP) Run(ctx context.Context) error {
+	return serve(ctx, h.listeners, h.handler, h.log)
+}
+
+func (h *HTTP) handler(l *listen.Listener) http.Handler {
+	return rescued(h.log, bounded(guarded(l, h.inner)))
+}
+
+// check decides a request as a proxy's would be decided, and counts nothing.
+func (h *HTTP) check(w http.ResponseWriter, r *http.Request) {
+	var q Question
+	if !readJSON(w, r, &q) {
+		return
+	}
+	request, err := q.Request()
+	switch {
+	case err != nil:
+		fail(w, http.StatusBadRequest, reasonInvalid, err.Error())
+		return
+	case q.Subject == Subject{}:
+		fail(w, http.StatusBadRequest, reasonInvalid, "Name the subject: one of tenant, account, license and customer.")
+		return
+	case !q.At.IsZero():
+		fail(w, http.StatusBadRequest, reasonInvalid, "A check is made for now: only POST /v1/explain on listen.admin takes at.")
+		return
+	}
+	d := h.sources.Explainer.Explain(r.Context(), request, q.At)
+	answer(w, http.StatusOK, NewAnswer(&d, request.Steps))
+}
+
+// isJSON tells whether a request's body may be read as JSON: it says so, or says
+// nothing, or says what curl -d says of every body.
+func isJSON(r *http.Request) bool {
+	given := r.Header.Values("Content-Type")
+	if len(given) == 0 {
+		return true
+	}
+	kind, _, err := mime.ParseMediaType(given[0])
+	return err == nil && len(given) == 1 &&
+		(kind == "application/json" || strings.HasSuffix(kind, "+json") || kind == "application/x-www-form-urlencoded")
+}
