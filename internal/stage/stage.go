@@ -31,6 +31,7 @@ const (
 	portGRPC      = 9001
 	portHTTP      = 9002
 	portAdmin     = 9003
+	portPublic    = 9004 // in no example: it may face the internet
 	portEnvoy     = 9901
 	portIngress   = 10000
 	portApp       = 19001
@@ -57,8 +58,9 @@ type Plan struct {
 type Stage struct {
 	Control
 	App *sample.App
-	// Ingress, Admin and Application are host:port of Envoy, of weir's admin API and of the application behind Envoy.
-	Ingress, Admin, Application string
+	// Ingress and Application are host:port of Envoy and of the application behind it; HTTP,
+	// Admin and Public those of weir.
+	Ingress, Application, HTTP, Admin, Public string
 
 	plan       Plan
 	ports      map[string]string
@@ -84,7 +86,8 @@ func (s *Stage) set(ctx context.Context) error {
 		return err
 	}
 	s.URL = "http://" + s.address(portEmulator)
-	s.Ingress, s.Admin, s.Application = s.address(portIngress), s.address(portAdmin), s.address(portApp)
+	s.Ingress, s.Application = s.address(portIngress), s.address(portApp)
+	s.HTTP, s.Admin, s.Public = s.address(portHTTP), s.address(portAdmin), s.address(portPublic)
 	if err := s.startApp(ctx); err != nil {
 		return err
 	}
@@ -106,7 +109,7 @@ func (s *Stage) address(port int) string { return "127.0.0.1:" + s.ports[strconv
 // takePorts finds a free port for each of the examples'.
 func (s *Stage) takePorts() error {
 	next := firstFreePort + (os.Getpid()+s.plan.Number*portsApart)%freePorts
-	for _, port := range []int{portEmulator, portGRPC, portHTTP, portAdmin, portEnvoy, portIngress, portApp, portAppGRPC} {
+	for _, port := range []int{portEmulator, portGRPC, portHTTP, portAdmin, portPublic, portEnvoy, portIngress, portApp, portAppGRPC} {
 		for tries := 0; ; tries++ {
 			next = firstFreePort + (next+1-firstFreePort)%freePorts
 			if free(next) {
