@@ -50,7 +50,7 @@ func (r *renewals) tell(ctx context.Context, subject policy.Subject, licenses []
 		}
 		for _, key := range licenseARNs(found) {
 			if _, ok := known[key]; !ok {
-				known[key] = renewalOf(found, now)
+				known[key] = renewalOf(found)
 			}
 		}
 	}
@@ -77,14 +77,13 @@ func (r *renewals) filter(subject policy.Subject, now time.Time) (types.Filter, 
 	}
 }
 
-// renewalOf is what follows the end of an agreement that is in force. One that ends later, or
-// never, goes on, whatever its entitlements still say.
-func renewalOf(a *types.AgreementViewSummary, now time.Time) policy.Renewal {
-	switch {
-	case a.EndTimeBehaviorType == types.EndTimeBehaviorTypeRenew, a.EndTimeBehaviorType == types.EndTimeBehaviorTypeReplace,
-		a.EndTime == nil, a.EndTime.After(now):
+// renewalOf is what follows the end of an agreement that is in force. One without an end says
+// nothing: its entitlements may still have dates of their own.
+func renewalOf(a *types.AgreementViewSummary) policy.Renewal {
+	switch a.EndTimeBehaviorType {
+	case types.EndTimeBehaviorTypeRenew, types.EndTimeBehaviorTypeReplace:
 		return policy.RenewalDue
-	case a.EndTimeBehaviorType == types.EndTimeBehaviorTypeExpire:
+	case types.EndTimeBehaviorTypeExpire:
 		return policy.RenewalNone
 	default:
 		return policy.RenewalUnknown

@@ -37,10 +37,12 @@ func TestWhatFollowsADateThatHasPassedIsAskedOfTheAgreement(t *testing.T) {
 		"renewed":              {agreed{license: arn1, ends: past, behavior: "RENEW"}, policy.RenewalDue},
 		"replaced":             {agreed{license: arn1, ends: past, behavior: "REPLACE"}, policy.RenewalDue},
 		"expires":              {agreed{license: arn1, ends: past, behavior: "EXPIRE"}, policy.RenewalNone},
-		"goes on":              {agreed{license: arn1, ends: now.Add(time.Hour), behavior: "EXPIRE"}, policy.RenewalDue},
+		"without an end":       {agreed{license: arn1}, policy.RenewalUnknown},
+		"expires a bit later":  {agreed{license: arn1, ends: now.Add(time.Hour), behavior: "EXPIRE"}, policy.RenewalNone},
 		"of another license":   {agreed{license: arn2, ends: past, behavior: "RENEW"}, policy.RenewalUnknown},
 		"cancelled":            {agreed{license: arn1, ends: past, behavior: "RENEW", status: "CANCELLED"}, policy.RenewalUnknown},
 		"AWS does not say how": {agreed{license: arn1, ends: past}, policy.RenewalUnknown},
+		"has no end":           {agreed{license: arn1}, policy.RenewalUnknown},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tt.agreement.account = buyer
