@@ -43,10 +43,7 @@ type pending struct {
 func pendings() []pending {
 	return []pending{
 		{path: "role", msg: "only role all is built", when: isAny(RoleHub, RoleGate), refuse: always},
-		{path: "listen.http", msg: "nothing is served there yet: neither forward-auth nor the entitlement and usage API"},
-		{path: "listen.public", msg: "nothing is served there yet: neither /register nor /sns", when: isNotZero},
-		{path: "registration.redirect", msg: "registration is not built yet", when: isNotZero},
-		{path: "updates.sns.topics", msg: "POST /sns is not built yet; the sweep finds what its messages would tell", when: isNotZero},
+		{path: "listen.http", msg: "neither forward-auth (/check/*) nor POST /v1/usage is served there yet"},
 		{path: "routes.*.meter.quantity", msg: "quantities of the response, and bytes, are not counted yet", when: isUnreadQuantity, refuse: isEnforced},
 		{path: "routes.*.meter.reserve", msg: "nothing is held against a quota yet", when: isNotZero, refuse: isEnforced},
 		{path: "routes.*.meter.when", msg: "served counts at the check for now", when: isAny(policy.WhenServed), always: true},

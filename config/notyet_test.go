@@ -50,7 +50,7 @@ func TestNotYetRefusesNothingOfTheExample(t *testing.T) {
 	want := []string{
 		" listen.http",
 		" routes[1].meter.when", " routes[3].meter.quantity", " routes[3].meter.reserve", " routes[3].meter.when",
-		" metering.zero", " metering.unconfirmed", " metering.notBilled", " metering.remember", " registration.redirect",
+		" metering.zero", " metering.unconfirmed", " metering.notBilled", " metering.remember",
 	}
 	if diff := cmp.Diff(want, said(c)); diff != "" {
 		t.Errorf("not yet (-want +got):\n%s", diff)
@@ -78,9 +78,9 @@ func TestNotYetRefusesOnlyWhereABillOrADecisionWouldChange(t *testing.T) {
 		"count":                         {shop("meter: {feature: calls}", "metering: {unconfirmed: count}"), []string{" routes[0].meter.when", " metering.unconfirmed"}},
 		"answers that are not billed":   {shop("meter: {feature: calls}", "metering: {notBilled: {status: [500-599, 404]}}"), []string{" routes[0].meter.when", "!metering.notBilled"}},
 		"no zero records":               {"metering: {zero: false}", []string{" metering.zero"}},
-		"a public address":              {"listen: {public: \":80\"}\nregistration: {redirect: https://a.example}", []string{" listen.public", " registration.redirect"}},
+		"a public address":              {"listen: {public: \":80\"}\nregistration: {redirect: https://a.example}", nil},
 		"no public address":             {"listen: {public: \"\"}", nil},
-		"topics":                        {"updates: {sns: {topics: [\"arn:aws:sns:us-east-1:111122223333:t\"]}}", []string{" updates.sns.topics"}},
+		"topics":                        {"updates: {sns: {topics: [\"arn:aws:sns:us-east-1:111122223333:t\"]}}", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(test.want, said(load(t, test.file))); diff != "" {

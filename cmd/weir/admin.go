@@ -114,7 +114,11 @@ func (a *admin) call(ctx context.Context, method, path string, query url.Values,
 	if err != nil {
 		return fmt.Errorf("ask weir: read answer: %w", err)
 	}
-	if resp.StatusCode != http.StatusOK {
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusNoContent:
+		return nil
+	default:
 		return adminError(resp, said)
 	}
 	if err := json.Unmarshal(said, out); err != nil {

@@ -46,6 +46,9 @@ func verbs() []verb {
 		{"validate", "", "check a configuration: every mistake at once, with line and cure", validate},
 		{"explain", "METHOD URL", "the decision on a request and each step to it", explain},
 		{"usage list", "", "the ledger: counted, frozen, sent, answered", usageList},
+		{"tenants list", "", "who is tied to whom, and what each tenant holds", tenantsList},
+		{"tenants set", "TENANT", "tie a tenant to a buyer or a license, or make a direct customer", tenantsSet},
+		{"tenants remove", "TENANT", "tie a tenant to nothing", tenantsRemove},
 		{"emulator", "", "AWS Marketplace on localhost", emulate},
 		{"demo", "", "emulator, weir, Envoy and an application, driven by real requests", demo},
 		{"version", "", "which weir this is", version},
@@ -54,7 +57,7 @@ func verbs() []verb {
 
 // later are the verbs that are reserved.
 func later() []string {
-	return []string{"doctor", "usage export", "usage rebook", "usage ack", "usage salvage", "tenants", "grants", "procurement"}
+	return []string{"doctor", "usage export", "usage rebook", "usage ack", "usage salvage", "grants", "procurement"}
 }
 
 func main() {
@@ -187,7 +190,7 @@ func sayError(w io.Writer, err error) {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "usage: weir VERB [flags]\n\n")
 	for _, v := range verbs() {
-		fmt.Fprintf(w, "  %-12s %s\n", v.name, v.summary)
+		fmt.Fprintf(w, "  %-14s %s\n", v.name, v.summary)
 	}
 	fmt.Fprintf(w, "\n`weir VERB -h` shows the flags of a verb. Not yet: %s.\n", strings.Join(later(), ", "))
 }
