@@ -40,12 +40,12 @@ func TestEachRowOfTheDecisionTableComesBackThroughEnvoy(t *testing.T) {
 	ctx := t.Context()
 
 	// umbrella's account is not in memory, and AWS does not answer.
-	must(t, s.Call(ctx, http.MethodPost, "faults", map[string]any{"operation": "GetEntitlements", "kind": "slow", "delay": "1s", "count": -1}, nil))
+	must(t, s.Call(ctx, http.MethodPost, "faults", map[string]any{"operation": "GetEntitlements", "kind": "slow", "delay": "5s", "count": -1}, nil))
 	t.Run("AWS silent", func(t *testing.T) {
 		check(t, s, row{"entitlements_stale", call{path: "/v1/reports/7", tenant: "umbrella"}, 503, codes.Unavailable, "", "Retry-After"})
 	})
 	must(t, s.Call(ctx, http.MethodDelete, "faults", nil, nil))
-	eventually(t, 10*time.Second, "the look-up is answered", func() bool {
+	eventually(t, 30*time.Second, "the look-up is answered", func() bool {
 		r, err := do(ctx, http1(), s.Ingress, call{method: http.MethodGet, path: "/v1/reports/7", tenant: "umbrella"})
 		return err == nil && r.status == http.StatusPaymentRequired
 	})
