@@ -163,6 +163,13 @@ func TestListenerThatOthersReachNeedsATokenOrAClientCA(t *testing.T) {
 	open(t, "0.0.0.0:0", Access{TLS: &tls.Config{ClientCAs: x509.NewCertPool()}})
 }
 
+func TestListenerThatIsMeantForEverybodyAdmitsEverybody(t *testing.T) {
+	l := open(t, "0.0.0.0:0", Access{Everybody: true})
+	if !l.Admits("", nil) {
+		t.Error("a stranger is not admitted")
+	}
+}
+
 func TestCallersAreAdmittedByTokenOrCertificate(t *testing.T) {
 	proven := &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{{}}}}
 	ca := &tls.Config{ClientCAs: x509.NewCertPool()}
