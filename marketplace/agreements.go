@@ -148,7 +148,7 @@ func (a *Agreements) license(key policy.Key, found *types.AgreementViewSummary) 
 	}
 	if found.EndTime != nil {
 		l.Entitlements = []policy.Entitlement{{Expires: found.EndTime.UTC()}}
-		l.Renewal = renewalOf(found, a.clock.Now())
+		l.Renewal = renewalOf(found)
 	}
 	return l
 }
