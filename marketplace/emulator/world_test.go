@@ -14,8 +14,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/marketplaceagreement"
 	"github.com/aws/aws-sdk-go-v2/service/marketplaceentitlementservice"
 	"github.com/aws/aws-sdk-go-v2/service/marketplacemetering"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
@@ -32,7 +34,9 @@ type world struct {
 	url          string
 	metering     *marketplacemetering.Client
 	entitlements *marketplaceentitlementservice.Client
+	agreements   *marketplaceagreement.Client
 	queues       *sqs.Client
+	topics       *sns.Client
 	tokens       *sts.Client
 }
 
@@ -73,7 +77,9 @@ func (w *world) sign(key, secret, token string) {
 	}
 	w.metering = marketplacemetering.NewFromConfig(cfg)
 	w.entitlements = marketplaceentitlementservice.NewFromConfig(cfg)
+	w.agreements = marketplaceagreement.NewFromConfig(cfg)
 	w.queues = sqs.NewFromConfig(cfg)
+	w.topics = sns.NewFromConfig(cfg)
 	w.tokens = sts.NewFromConfig(cfg)
 }
 
