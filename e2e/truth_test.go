@@ -103,8 +103,10 @@ func newTruth(t *rapid.T) *truth {
 		t.Fatal(err)
 	}
 	w.call(http.MethodPut, "products/8h6sexykx0r2ei8dxc94vajj8", map[string]any{"id": "prod-wa4ddxl7e7ktw", "dimensions": []map[string]any{
-		{"key": "basic", "types": []string{"Entitled"}}, {"key": "enterprise", "types": []string{"Entitled"}},
-		{"key": "extra_seats", "types": []string{"Entitled"}}, {"key": "calls", "types": []string{"ExternallyMetered"}},
+		{"key": "basic", "types": []string{"Entitled"}},
+		{"key": "enterprise", "types": []string{"Entitled"}},
+		{"key": "extra_seats", "types": []string{"Entitled"}},
+		{"key": "calls", "types": []string{"ExternallyMetered"}},
 	}}, nil)
 	w.call(http.MethodPut, "feeds", map[string]any{"eventbridge": map[string]any{"queue": "weir"}}, nil)
 	w.start()

@@ -190,15 +190,8 @@ func (t *boltTx) putRow(before, r *Row) error {
 	if err != nil {
 		return err
 	}
-	if before != nil && before.State.unsettled() {
-		if err := t.due.Delete(dueKey(before)); err != nil {
-			return err
-		}
-	}
-	if r.State.unsettled() {
-		if err := t.due.Put(dueKey(r), nil); err != nil {
-			return err
-		}
+	if err := t.putDue(before, r); err != nil {
+		return err
 	}
 	if before == nil || before.State != r.State {
 		t.moved = append(t.moved, *r)
@@ -207,6 +200,19 @@ func (t *boltTx) putRow(before, r *Row) error {
 		t.left = append(t.left, before.State)
 	}
 	return t.rows.Put(rowKey(r.Hour, r.ID), value)
+}
+
+// putDue keeps the index of what has to be sent.
+func (t *boltTx) putDue(before, r *Row) error {
+	if before != nil && before.State.unsettled() {
+		if err := t.due.Delete(dueKey(before)); err != nil {
+			return err
+		}
+	}
+	if !r.State.unsettled() {
+		return nil
+	}
+	return t.due.Put(dueKey(r), nil)
 }
 
 // countStates keeps the number of rows in each state, which nobody could count

@@ -82,25 +82,9 @@ func reachable(address string) string {
 
 // call makes a request and reads the JSON answer into out.
 func (a *admin) call(ctx context.Context, method, path string, query url.Values, body, out any) error {
-	var sent io.Reader = http.NoBody
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return fmt.Errorf("ask weir: %w", err)
-		}
-		sent = bytes.NewReader(b)
-	}
-	address := a.base + path
-	if len(query) > 0 {
-		address += "?" + query.Encode()
-	}
-	req, err := http.NewRequestWithContext(ctx, method, address, sent)
+	req, err := a.request(ctx, method, path, query, body)
 	if err != nil {
 		return fmt.Errorf("ask weir: %w", err)
-	}
-	req.Header.Set("content-type", "application/json")
-	if a.token != "" {
-		req.Header.Set("authorization", "Bearer "+a.token)
 	}
 	resp, err := a.client.Do(req)
 	switch {
@@ -111,20 +95,44 @@ func (a *admin) call(ctx context.Context, method, path string, query url.Values,
 	}
 	defer resp.Body.Close()
 	said, err := io.ReadAll(io.LimitReader(resp.Body, maxAdminAnswer))
+	switch {
+	case err != nil:
+	case resp.StatusCode == http.StatusNoContent:
+		return nil
+	case resp.StatusCode != http.StatusOK:
+		return adminError(resp, said)
+	default:
+		err = json.Unmarshal(said, out)
+	}
 	if err != nil {
 		return fmt.Errorf("ask weir: read answer: %w", err)
 	}
-	switch resp.StatusCode {
-	case http.StatusOK:
-	case http.StatusNoContent:
-		return nil
-	default:
-		return adminError(resp, said)
-	}
-	if err := json.Unmarshal(said, out); err != nil {
-		return fmt.Errorf("ask weir: read answer: %w", err)
-	}
 	return nil
+}
+
+// request makes a request with a JSON body, or none.
+func (a *admin) request(ctx context.Context, method, path string, query url.Values, body any) (*http.Request, error) {
+	var sent io.Reader = http.NoBody
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		sent = bytes.NewReader(b)
+	}
+	address := a.base + path
+	if len(query) > 0 {
+		address += "?" + query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, address, sent)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("content-type", "application/json")
+	if a.token != "" {
+		req.Header.Set("authorization", "Bearer "+a.token)
+	}
+	return req, nil
 }
 
 // adminError is what a running weir refused.

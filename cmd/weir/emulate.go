@@ -33,7 +33,9 @@ func emulate(ctx context.Context, c *console, fs *flag.FlagSet, args []string) e
 		return withHint(fmt.Errorf("listen on %s: %w", *listen, err), "name another address with -listen; port 0 takes a free one")
 	}
 	e := emulator.New(cfg)
-	e.SetEndpoint("http://" + lis.Addr().String())
+	if at, ok := lis.Addr().(*net.TCPAddr); ok && !at.IP.IsUnspecified() {
+		e.SetEndpoint("http://" + at.String()) // else URLs are as the emulator was addressed
+	}
 	cfg.Log.Info("listening", "emulator", lis.Addr().String()) // first; who calls already waits for the scenario
 	if err := loadScenario(e, *scenario); err != nil {
 		return errors.Join(err, lis.Close())
