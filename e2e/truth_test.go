@@ -340,11 +340,32 @@ func (w *truth) wrong() string {
 				return fmt.Sprintf("%s at %s: %s (plan %q), but AWS says plan %q, %d seats\n%v", tenant, path, d.Reason, d.Plan, plan, seats, r.Steps.Lines)
 			}
 		}
+		if wrong := w.wrongFeatures(tenant, plan, seats); wrong != "" {
+			return wrong
+		}
 	}
 	for _, b := range w.licenses {
 		if l, ok := w.cache.License(b.key); ok && b.over(now) && l.State >= policy.StateSuspended {
 			return fmt.Sprintf("license %s is %s, but AWS says that it is over", b.key, l.State)
 		}
+	}
+	return ""
+}
+
+// wrongFeatures compares what the application is told of every feature with the truth.
+func (w *truth) wrongFeatures(tenant, plan string, seats int) string {
+	found, _ := w.gate.Entitlements(context.Background(), tenant, "acme")
+	if found.Plan != plan {
+		return fmt.Sprintf("%s has plan %q, but AWS says %q", tenant, found.Plan, plan)
+	}
+	for _, f := range found.Features {
+		wrong := f.Name == "reports" && !f.Boolean || f.Name == "sso" && f.Boolean != (plan == "enterprise") || f.Name == "seats" && f.Number != int64(seats)
+		if wrong {
+			return fmt.Sprintf("%s has %+v, but AWS says plan %q, %d seats", tenant, f, plan, seats)
+		}
+	}
+	if want := map[string]int{"": 0, "basic": 3, "enterprise": 4}[plan]; len(found.Features) != want {
+		return fmt.Sprintf("%s has %d features with plan %q, want %d", tenant, len(found.Features), plan, want)
 	}
 	return ""
 }
