@@ -230,7 +230,12 @@ func TestCertificatesThatProveNothing(t *testing.T) {
 		},
 		"key in the file": func(p *posted) *signer {
 			s := newSigner(t, p, leafOf("sns.amazonaws.com"))
-			s.file = append(s.file, pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: []byte("x")})...)
+			s.file = append(s.file, pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: s.authority.Raw})...)
+			return s
+		},
+		"endless file": func(p *posted) *signer {
+			s := newSigner(t, p, leafOf("sns.amazonaws.com"))
+			s.file = append(s.file, make([]byte, maxCertificate)...)
 			return s
 		},
 		"ECDSA key": func(p *posted) *signer {
