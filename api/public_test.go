@@ -273,3 +273,43 @@ func TestClosingEndsTheWaitForAPlace(t *testing.T) {
 		}
 	})
 }
+
+// slowDesk is an AWS that answers when it is let go.
+type slowDesk struct {
+	desk
+	asked chan struct{}
+	let   chan struct{}
+}
+
+func (d *slowDesk) Resolve(ctx context.Context, asked string) (Registered, error) {
+	d.asked <- struct{}{}
+	<-d.let
+	return d.desk.Resolve(ctx, asked)
+}
+
+func TestAWSIsAskedForSoManyBuyersAtOnceAndNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &slowDesk{asked: make(chan struct{}, 2*maxResolves), let: make(chan struct{})}
+		p, err := NewPublic(nil, PublicSources{Resolver: d}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 * maxResolves {
+			go func() { _, _ = p.resolve(t.Context(), token) }()
+		}
+		synctest.Wait()
+		if got := len(d.asked); got != maxResolves {
+			t.Errorf("asked for %d at once, want %d", got, maxResolves)
+		}
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := p.resolve(gone, token); !errors.Is(err, context.Canceled) {
+			t.Errorf("a buyer who has gone: %v", err)
+		}
+		close(d.let)
+		synctest.Wait()
+		if got := len(d.asked); got != 2*maxResolves {
+			t.Errorf("asked for %d in the end, want %d", got, 2*maxResolves)
+		}
+	})
+}

@@ -267,6 +267,7 @@ func (w *weir) restart(t *testing.T) {
 	t.Helper()
 	w.halt(t)
 	next := open(t, w.source, w.dir)
+	next.sources["other"] = w.sources["other"]
 	w.Cache, w.gate, w.reg = next.Cache, next.gate, next.reg
 	w.launch(t)
 }

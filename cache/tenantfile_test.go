@@ -155,10 +155,10 @@ func TestFileThatIsDamagedAnywhereIsNoticedAndSetAside(t *testing.T) {
 			t.Errorf("%s: the next tie: %v", what, err)
 		}
 	}
-	for n := 0; n < len(whole); n += 509 {
+	for n := 0; n < len(whole); n += 1021 {
 		check(fmt.Sprintf("cut off at byte %d", n), whole[:n])
 	}
-	for n := 0; n < len(whole); n += 127 {
+	for n := 0; n < len(whole); n += 307 {
 		damaged := bytes.Clone(whole)
 		damaged[n] ^= 0x55
 		check(fmt.Sprintf("byte %d changed", n), damaged)

@@ -250,7 +250,6 @@ func (c *Cache) put(id string, change func(old tenant) (tenant, error), used *Cl
 		if err := c.file.write([]stored{{id, next}}, used, now); err != nil {
 			return fmt.Errorf("%w: %w", ErrDisk, err)
 		}
-		delete(c.unwritten, id)
 	}
 	if next != before {
 		e.tie(id, next, now)
