@@ -8,7 +8,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -85,25 +84,7 @@ func empty() Sources {
 // run runs an Admin until the test ends and returns a client of it with its base URL.
 func run(t *testing.T, s Sources, profiles bool, l *listen.Listener) (*http.Client, string) {
 	t.Helper()
-	a := NewAdmin([]*listen.Listener{l}, s, profiles, slog.New(slog.NewTextHandler(io.Discard, nil)))
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx) }()
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, l.Addr().Network(), l.Addr().String())
-	}}
-	t.Cleanup(func() {
-		transport.CloseIdleConnections()
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("run: %v", err)
-		}
-	})
-	client := &http.Client{
-		Transport: transport, Timeout: patience,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	return client, "http://127.0.0.1:" + listentest.Port(l)
+	return serving(t, NewAdmin([]*listen.Listener{l}, s, profiles, slog.New(slog.NewTextHandler(io.Discard, nil))), l)
 }
 
 // local runs an Admin on loopback.

@@ -7,13 +7,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/weirhq/weir/api"
-	"github.com/weirhq/weir/config"
 )
 
 // explain is `weir explain`: the decision on a request and each step to it, from a
@@ -42,11 +40,11 @@ func explain(ctx context.Context, c *console, fs *flag.FlagSet, args []string) e
 	if _, err := q.Request(); err != nil {
 		return &usageError{err.Error()}
 	}
-	cfg, err := loadConfig(*file)
-	if err != nil && *at == "" {
+	k, err := newKeeper(c, *file, *at)
+	if err != nil {
 		return err
 	}
-	answer, err := ask(ctx, c, *at, cfg, q)
+	answer, err := ask(ctx, k, q)
 	if err != nil {
 		return err
 	}
@@ -70,25 +68,19 @@ func addHeader(q *api.Question, text string) error {
 	return nil
 }
 
-// ask asks the running weir, and decides from the state on disk where there is none
-// and none was named.
-func ask(ctx context.Context, c *console, at string, cfg *config.Config, q api.Question) (api.Answer, error) {
-	var answer api.Answer
-	err := newAdmin(at, cfg, c.getenv("WEIR_TOKEN")).call(ctx, http.MethodPost, "/v1/explain", nil, q, &answer)
-	if !errors.Is(err, errNotRunning) || at != "" {
-		return answer, err
-	}
-	request, err := q.Request()
-	if err != nil {
-		return answer, err
-	}
-	s, err := openStored(cfg, newLog(c.err, slog.LevelWarn))
-	if err != nil {
-		return answer, err
-	}
-	d := s.gate.Explain(ctx, request, q.At)
-	request.Steps.Lines = append([]string{"no weir is running: this is what the state on disk says"}, request.Steps.Lines...)
-	return api.NewAnswer(&d, request.Steps), s.close()
+// ask asks the running weir, or decides from the state on disk.
+func ask(ctx context.Context, k *keeper, q api.Question) (answer api.Answer, err error) {
+	err = k.call(ctx, http.MethodPost, "/v1/explain", nil, q, &answer, func(disk *stored) error {
+		request, err := q.Request()
+		if err != nil {
+			return err
+		}
+		d := disk.gate.Explain(ctx, request, q.At)
+		request.Steps.Lines = append([]string{"no weir is running: this is what the state on disk says"}, request.Steps.Lines...)
+		answer = api.NewAnswer(&d, request.Steps)
+		return nil
+	})
+	return answer, err
 }
 
 // showAnswer prints the decision and the steps to it.

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -16,40 +15,8 @@ import (
 
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/cache"
-	"github.com/weirhq/weir/config"
 	"github.com/weirhq/weir/policy"
 )
-
-// keeper is where tenants are kept: a weir that runs, or the state on disk.
-type keeper struct {
-	admin *admin
-	cfg   *config.Config
-	named bool // a running weir was named: the state on disk is none of our business
-	log   *slog.Logger
-}
-
-// newKeeper reads the configuration, which may be missing where a running weir is named.
-func newKeeper(c *console, file, at string) (*keeper, error) {
-	cfg, err := loadConfig(file)
-	if err != nil && at == "" {
-		return nil, err
-	}
-	return &keeper{newAdmin(at, cfg, c.getenv("WEIR_TOKEN")), cfg, at != "", newLog(c.err, slog.LevelWarn)}, nil
-}
-
-// call asks the running weir; where none runs and none was named, do does it with the
-// state on disk.
-func (k *keeper) call(ctx context.Context, method, path string, query url.Values, body, out any, do func(*cache.Cache) error) error {
-	err := k.admin.call(ctx, method, path, query, body, out)
-	if !errors.Is(err, errNotRunning) || k.named {
-		return err
-	}
-	s, err := openStored(k.cfg, k.log)
-	if err != nil {
-		return err
-	}
-	return errors.Join(do(s.cache), s.close())
-}
 
 func licensesOf(tenant string) string {
 	return "/v1/tenants/" + url.PathEscape(tenant) + "/licenses"
@@ -77,8 +44,8 @@ func tenantsList(ctx context.Context, c *console, fs *flag.FlagSet, args []strin
 		query.Set("after", *after)
 	}
 	var page api.TenantPage
-	err = k.call(ctx, http.MethodGet, "/v1/tenants", query, nil, &page, func(disk *cache.Cache) error {
-		page = api.NewTenantPage(disk.Tenants(*after, *limit))
+	err = k.call(ctx, http.MethodGet, "/v1/tenants", query, nil, &page, func(disk *stored) error {
+		page = api.NewTenantPage(disk.cache.Tenants(*after, *limit))
 		return nil
 	})
 	if err != nil {
@@ -153,8 +120,8 @@ func tenantsSet(ctx context.Context, c *console, fs *flag.FlagSet, args []string
 		return err
 	}
 	var tenant api.Tenant
-	err = k.call(ctx, http.MethodPut, licensesOf(id), nil, asked, &tenant, func(disk *cache.Cache) error {
-		made, err := tieOnDisk(ctx, disk, id, asked)
+	err = k.call(ctx, http.MethodPut, licensesOf(id), nil, asked, &tenant, func(disk *stored) error {
+		made, err := tieOnDisk(ctx, disk.cache, id, asked)
 		tenant = api.NewTenant(made)
 		return err
 	})
@@ -189,8 +156,8 @@ func tenantsRemove(ctx context.Context, c *console, fs *flag.FlagSet, args []str
 	if err != nil {
 		return err
 	}
-	return k.call(ctx, http.MethodDelete, licensesOf(id), nil, nil, nil, func(disk *cache.Cache) error {
-		return disk.Untie(ctx, id)
+	return k.call(ctx, http.MethodDelete, licensesOf(id), nil, nil, nil, func(disk *stored) error {
+		return disk.cache.Untie(ctx, id)
 	})
 }
 

@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -15,7 +13,6 @@ import (
 	"time"
 
 	"github.com/weirhq/weir/api"
-	"github.com/weirhq/weir/config"
 )
 
 // usageList is `weir usage list`: the ledger, from a running weir or from the disk.
@@ -36,14 +33,20 @@ func usageList(ctx context.Context, c *console, fs *flag.FlagSet, args []string)
 		return err
 	}
 	query.Set("limit", strconv.Itoa(*limit))
-	if _, err := api.UsageFilter(query); err != nil {
+	filter, err := api.UsageFilter(query)
+	if err != nil {
 		return &usageError{err.Error()}
 	}
-	cfg, err := loadConfig(*file)
-	if err != nil && *at == "" {
+	k, err := newKeeper(c, *file, *at)
+	if err != nil {
 		return err
 	}
-	page, err := listUsage(ctx, c, *at, cfg, query)
+	var page api.UsagePage
+	err = k.call(ctx, http.MethodGet, "/v1/usage", query, nil, &page, func(disk *stored) error {
+		rows, next, err := disk.ledger.Rows(ctx, filter)
+		page = api.NewUsagePage(rows, next)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -51,24 +54,6 @@ func usageList(ctx context.Context, c *console, fs *flag.FlagSet, args []string)
 		return json.NewEncoder(c.out).Encode(page)
 	}
 	return showUsage(c.out, page)
-}
-
-func listUsage(ctx context.Context, c *console, at string, cfg *config.Config, query url.Values) (api.UsagePage, error) {
-	var page api.UsagePage
-	err := newAdmin(at, cfg, c.getenv("WEIR_TOKEN")).call(ctx, http.MethodGet, "/v1/usage", query, nil, &page)
-	if !errors.Is(err, errNotRunning) || at != "" {
-		return page, err
-	}
-	filter, err := api.UsageFilter(query)
-	if err != nil {
-		return page, err
-	}
-	s, err := openStored(cfg, newLog(c.err, slog.LevelWarn))
-	if err != nil {
-		return page, err
-	}
-	rows, next, err := s.ledger.Rows(ctx, filter)
-	return api.NewUsagePage(rows, next), errors.Join(err, s.close())
 }
 
 // showUsage prints rows as a table.
