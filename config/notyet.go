@@ -117,7 +117,7 @@ func isNotZero(v any) bool {
 
 func isUnreadQuantity(v any) bool {
 	q, ok := v.(policy.Quantity)
-	return ok && (q.OfResponse() || q.Text != nil)
+	return ok && q.OfResponse()
 }
 
 func always(*Config, []string) bool { return true }

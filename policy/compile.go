@@ -91,14 +91,6 @@ type requirement struct {
 	number  int64 // the least number, or the least index of a text's value
 }
 
-// meter is what a request of a route counts.
-type meter struct {
-	feature int
-	units   int64  // when header is empty
-	header  string // the request header that holds the units
-	reserve int64
-}
-
 // Compile turns a configuration into a Policy. The error joins every FieldError
 // that Validate finds.
 func Compile(c Config) (*Policy, error) {
@@ -280,17 +272,6 @@ func (p *Policy) compileRequirement(name string, r Requirement) requirement {
 		made.number = *r.Number
 	case r.Text != nil:
 		made.number = int64(slices.Index(p.features[made.feature].values, *r.Text))
-	}
-	return made
-}
-
-func (p *Policy) compileMeter(m *Meter) *meter {
-	made := &meter{feature: p.featureIndex[m.Feature], reserve: m.Reserve}
-	switch {
-	case m.Quantity.Number != nil:
-		made.units = *m.Quantity.Number
-	case m.Quantity.Mapping != nil:
-		made.header = m.Quantity.Mapping.RequestHeader
 	}
 	return made
 }

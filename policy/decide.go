@@ -267,12 +267,9 @@ func (p *Policy) count(r *Request, now time.Time, rt *route, d Decision, a *aske
 		return d
 	}
 	t := Taking{
-		Feature: m.feature, Quantity: units, Need: units, ID: r.ID, At: now,
-		Terms: p.terms(rt.product, m.feature, a, adds),
-		Look:  r.Steps.on(), Shadow: rt.shadow,
-	}
-	if m.reserve > 0 {
-		t.Need = m.reserve
+		Feature: m.feature, Quantity: units, Need: m.need(units), ID: r.ID, At: now,
+		Terms: p.terms(rt.product, m.feature, a, adds), Served: m.served && !r.Unlogged,
+		Look: r.Steps.on(), Shadow: rt.shadow,
 	}
 	if a.counter == nil {
 		d.Reason = Fault
@@ -305,19 +302,6 @@ func (p *Policy) terms(product, feature int, a *asked, adds []int64) Terms {
 		t.Until = a.ends
 	}
 	return t
-}
-
-// quantity is how many units the request counts: 1 to 15 ASCII digits, given once.
-func (m *meter) quantity(a Attributes) (units int64, ok bool) {
-	if m.header == "" {
-		return m.units, true
-	}
-	value, n := a.Header(m.header)
-	if n != 1 || len(value) > 15 || !allDigits(value) {
-		return 0, false
-	}
-	units, err := strconv.ParseInt(value, 10, 64)
-	return units, err == nil
 }
 
 // deny finishes a denial.

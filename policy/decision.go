@@ -157,37 +157,3 @@ const (
 
 // String is the word of weir.yaml.
 func (t Then) String() string { return [...]string{"deny", "bill"}[t] }
-
-// Counter holds the usage of one license in memory. It outlives the License, so
-// that a refresh of entitlements never touches a count.
-type Counter interface {
-	// Take counts a request's units of a feature if the terms allow it, and says how the period stands after.
-	Take(Taking) Balance
-}
-
-// Taking is what one request asks of a Counter.
-type Taking struct {
-	Feature  int   // index of the feature in the Policy
-	Quantity int64 // units to count
-	Need     int64 // units that have to be left under ThenDeny
-	Terms    Terms
-	ID       string // name of the request across repeated checks; empty: a request of its own
-	At       time.Time
-	// Look only looks: nothing is counted.
-	Look bool
-	// Shadow counts apart, in no quota.
-	Shadow bool
-}
-
-// Balance is how a metered feature's period stands.
-type Balance struct {
-	// OK tells that the request fits, or that its units were counted.
-	OK bool
-	// Waiting tells, when not OK, that units are merely held by requests under way.
-	Waiting bool
-	Terms   Terms
-	Used    int64 // units counted in the period, this request's among them
-	Held    int64 // units held by requests under way
-	Start   time.Time
-	End     time.Time // zero: a term without an end
-}

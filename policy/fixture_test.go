@@ -97,9 +97,11 @@ func compile(t testing.TB, c Config) *Policy {
 // tally is a Counter that keeps one sum for each feature and enforces ThenDeny.
 type tally struct {
 	used, shadow map[int]int64
+	last         Taking
 }
 
 func (c *tally) Take(t Taking) Balance {
+	c.last = t
 	if c.used == nil {
 		c.used, c.shadow = map[int]int64{}, map[int]int64{}
 	}

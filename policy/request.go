@@ -13,6 +13,8 @@ type Request struct {
 	Attributes Attributes
 	// Subject, where set, is who asks; then the identity extractors are not used.
 	Subject Subject
+	// Unlogged tells that no access log entry can come of the request, so that it counts at the check (BILLING B04).
+	Unlogged bool
 	// Steps, where set, collects a line for each step to the decision.
 	Steps *Steps
 }

@@ -85,8 +85,7 @@ func (k *checker) checkMeter(path []string, m Meter) {
 		k.featureOf(at(path, "feature"), m.Feature, "a metered feature", TypeMetered)
 	}
 	k.checkQuantity(at(path, "quantity"), m.Quantity)
-	late := m.Quantity.OfResponse()
-	if late && m.When == WhenChecked {
+	if m.Quantity.OfResponse() && m.When == WhenChecked {
 		k.fail(at(path, "when"), WhenServed, "the quantity is not known before the response")
 	}
 	switch reserve := at(path, "reserve"); {
@@ -106,10 +105,10 @@ const (
 	QuantityResponseBytes = "responseBytes"
 )
 
-// OfResponse tells whether the quantity is known only when the response is there.
+// OfResponse tells whether the quantity is known only when the response is there: a
+// request's body is passed on while it comes.
 func (q Quantity) OfResponse() bool {
-	return q.Text != nil && *q.Text == QuantityResponseBytes ||
-		q.Mapping != nil && q.Mapping.RequestHeader == ""
+	return q.Text != nil || q.Mapping != nil && q.Mapping.RequestHeader == ""
 }
 
 func (k *checker) checkQuantity(path []string, q Quantity) {

@@ -37,6 +37,7 @@ func request(in *authv3.CheckRequest, trustRequestID bool) (c *check, ok bool) {
 	c = &check{Request: policy.Request{
 		ID: http.GetId(), Method: http.GetMethod(), Host: http.GetHost(), Path: http.GetPath(),
 		Route: source.GetContextExtensions()[routeExtension], Attributes: a,
+		Unlogged: true, // the access log is not read: everything counts at the check
 	}}
 	c.spoofed = a.survey()
 	contentType, _ := a.Header("content-type")
