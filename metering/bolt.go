@@ -33,27 +33,33 @@ type Bolt struct {
 var _ Ledger = (*Bolt)(nil)
 
 // format is the version of the file's content; another one is refused, not guessed.
-const format = "weir-ledger-1"
+const format = "weir-ledger-2"
 
 // The buckets. Values carry a checksum; those of open and due are empty, their
 // keys are what they hold:
 //
-//	meta   format, closed, place, states
+//	meta   format, closed, place, states, writers, presence
 //	books  license NUL feature -> book
 //	open   hour, key of the book: where Freeze looks
 //	rows   hour, id of the row -> Row
 //	due    product NUL deadline, key of the row: the unsettled rows, as they have to be sent
+//	lost   key of the row: the rows that AWS will not bill, for people to look at
 const (
 	bucketMeta  = "meta"
 	bucketBooks = "books"
 	bucketOpen  = "open"
 	bucketRows  = "rows"
 	bucketDue   = "due"
+	bucketLost  = "lost"
 
 	metaFormat = "format"
 	metaClosed = "closed"
 	metaPlace  = "place"
 	metaStates = "states"
+	// metaWriters holds the signs of other writers, by product (BILLING B21).
+	metaWriters = "writers"
+	// metaPresence holds when weir was running (BILLING B16).
+	metaPresence = "presence"
 )
 
 // OpenBolt opens the ledger in the file at path, and makes it where there is none.
@@ -97,17 +103,19 @@ func (b *Bolt) verify() error {
 
 // boltTx is one transaction on the ledger's buckets.
 type boltTx struct {
-	meta, books, open, rows, due *bbolt.Bucket
-	now                          time.Time // AWS time, in a transaction that gives rows their end
-	moved                        []Row     // rows whose state this transaction changed, as they are now
-	left                         []State
-	carried                      int64
+	meta, books, open, rows, due, lost *bbolt.Bucket
+
+	now     time.Time // AWS time, in a transaction that gives rows their end
+	moved   []Row     // rows whose state this transaction changed, as they are now
+	left    []State
+	carried int64
 }
 
 func newBoltTx(tx *bbolt.Tx) *boltTx {
 	return &boltTx{
 		meta: tx.Bucket([]byte(bucketMeta)), books: tx.Bucket([]byte(bucketBooks)), open: tx.Bucket([]byte(bucketOpen)),
 		rows: tx.Bucket([]byte(bucketRows)), due: tx.Bucket([]byte(bucketDue)),
+		lost: tx.Bucket([]byte(bucketLost)),
 	}
 }
 
@@ -181,6 +189,15 @@ func (t *boltTx) row(key []byte) (*Row, error) {
 	return r, nil
 }
 
+// indexed reads a row that an index names.
+func (t *boltTx) indexed(key []byte) (*Row, error) {
+	r, err := t.row(key)
+	if err == nil && r == nil {
+		err = fmt.Errorf("%w: row %q is missing", ErrCorrupt, key)
+	}
+	return r, err
+}
+
 // putRow writes a row that was as before, nil for a new one.
 func (t *boltTx) putRow(before, r *Row) error {
 	if !r.State.unsettled() && r.Settled.IsZero() {
@@ -202,8 +219,11 @@ func (t *boltTx) putRow(before, r *Row) error {
 	return t.rows.Put(rowKey(r.Hour, r.ID), value)
 }
 
-// putDue keeps the index of what has to be sent.
+// putDue keeps the indexes of what has to be sent and of what is lost.
 func (t *boltTx) putDue(before, r *Row) error {
+	if err := t.putLost(before, r); err != nil {
+		return err
+	}
 	if before != nil && before.State.unsettled() {
 		if err := t.due.Delete(dueKey(before)); err != nil {
 			return err
@@ -323,10 +343,7 @@ func (t *boltTx) eachDue(after time.Time, visit func(*Row) (bool, error)) error 
 		product := bytes.Clone(k[:bytes.IndexByte(k, 0)+1])
 		more := true
 		for k, _ = c.Seek(timeKey(bytes.Clone(product), after.Add(time.Second))); more && bytes.HasPrefix(k, product); k, _ = c.Next() {
-			r, err := t.row(k[len(product)+8:])
-			if err == nil && r == nil {
-				err = fmt.Errorf("%w: a due row is missing", ErrCorrupt)
-			}
+			r, err := t.indexed(k[len(product)+8:])
 			if err != nil {
 				return err
 			}

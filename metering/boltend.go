@@ -3,6 +3,7 @@ package metering
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -154,7 +155,7 @@ func (t *boltTx) prune(keys [][]byte) error {
 			return err
 		}
 		t.left = append(t.left, r.State)
-		if err := t.rows.Delete(key); err != nil {
+		if err := errors.Join(t.rows.Delete(key), t.lost.Delete(key)); err != nil {
 			return err
 		}
 	}

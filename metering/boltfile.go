@@ -16,7 +16,7 @@ func openFile(path string) (*bbolt.DB, error) {
 }
 
 func makeBuckets(tx *bbolt.Tx) error {
-	for _, name := range []string{bucketMeta, bucketBooks, bucketOpen, bucketRows, bucketDue} {
+	for _, name := range []string{bucketMeta, bucketBooks, bucketOpen, bucketRows, bucketDue, bucketLost} {
 		if _, err := tx.CreateBucket([]byte(name)); err != nil {
 			return err
 		}

@@ -16,11 +16,14 @@ const freezeChunk = 500
 // Freeze closes the hours that ended at least closeAfter before now.
 func (b *Bolt) Freeze(ctx context.Context, now time.Time, zero []ZeroKey) error {
 	closed := hourOf(now.Add(-b.cfg.CloseAfter))
+	rows, units := 0, int64(0)
 	for more := true; more; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		var frozen []Row
 		err := b.update(now, func(t *boltTx) (err error) {
+			defer func() { frozen = t.moved }()
 			// The hours close first: what is committed between chunks goes to later ones.
 			before, err := t.closed()
 			if err != nil {
@@ -37,9 +40,17 @@ func (b *Bolt) Freeze(ctx context.Context, now time.Time, zero []ZeroKey) error 
 		if err != nil {
 			return fmt.Errorf("freeze hours before %s: %w", closed.Format(time.RFC3339), err)
 		}
+		rows += len(frozen)
+		for i := range frozen {
+			units += frozen[i].Units
+		}
 	}
-	if err := b.freezeZero(now, closed, zero); err != nil {
+	zeros, err := b.freezeZero(ctx, now, closed, zero)
+	if err != nil {
 		return err
+	}
+	if rows+zeros > 0 {
+		b.log.Info("hours frozen", "before", closed, "records", rows, "units", units, "zero_records", zeros)
 	}
 	return b.settlePlace()
 }
@@ -87,48 +98,20 @@ func (t *boltTx) freezeBook(key []byte, k *book, hours []time.Time, closed time.
 	return t.putBook(key, k, before)
 }
 
-// freezeZero adds records of 0 for closed hours that have none.
-func (b *Bolt) freezeZero(now, closed time.Time, zero []ZeroKey) error {
-	if len(zero) == 0 {
-		return nil
-	}
-	err := b.update(now, func(t *boltTx) error {
-		for _, z := range zero {
-			r := Row{Record: Record{
-				ID: rowID(z.License, z.Dimension, z.Hour), Product: z.Product, License: z.License, Account: z.Account,
-				Customer: z.Customer, Dimension: z.Dimension, Timestamp: z.Hour, Deadline: deadline(z.Hour, time.Time{}), State: Frozen,
-			}, Hour: z.Hour}
-			if !b.cfg.Send || z.License.Kind() == policy.KindDirect {
-				r.State = Dry
-			}
-			if !z.Hour.Before(closed) || t.rows.Get(rowKey(r.Hour, r.ID)) != nil {
-				continue
-			}
-			if err := t.putRow(nil, &r); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("freeze records of 0: %w", err)
-	}
-	return nil
-}
-
 // FreezeLicense closes the hours of one license up to and with the present one.
 func (b *Bolt) FreezeLicense(ctx context.Context, now time.Time, license policy.Key, ends time.Time) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := b.update(now, func(t *boltTx) error {
-		if !ends.IsZero() {
-			if err := t.endRows(license, ends); err != nil {
-				return err
-			}
-		}
-		return t.freezeLicense(now, license, ends, b.cfg.Send)
-	})
+	// What is frozen already comes first, for who sees the license's end in the ledger takes this
+	// as done; and once more for what was frozen meanwhile.
+	err := b.endRows(ctx, license, ends)
+	if err == nil {
+		err = b.update(now, func(t *boltTx) error { return t.freezeLicense(now, license, ends, b.cfg.Send) })
+	}
+	if err == nil {
+		err = b.endRows(ctx, license, ends)
+	}
 	if err != nil {
 		return fmt.Errorf("freeze license %s: %w", license, err)
 	}
@@ -162,28 +145,6 @@ func (t *boltTx) freezeLicense(now time.Time, license policy.Key, ends time.Time
 			}
 		}
 		if err := t.freezeBook(key, k, hours, closed, send); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// endRows brings the deadlines of a license's unsettled rows in line with its end.
-func (t *boltTx) endRows(license policy.Key, ends time.Time) error {
-	var rows []*Row
-	err := t.eachDue(time.Time{}, func(r *Row) (bool, error) {
-		if r.License == license {
-			rows = append(rows, r)
-		}
-		return true, nil
-	})
-	if err != nil {
-		return err
-	}
-	for _, before := range rows {
-		r := *before
-		r.Ends, r.Deadline = ends, deadline(r.Timestamp, ends)
-		if err := t.putRow(before, &r); err != nil {
 			return err
 		}
 	}

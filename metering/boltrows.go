@@ -8,6 +8,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"go.etcd.io/bbolt"
 )
 
 // The bounds of a page of rows.
@@ -27,16 +29,20 @@ func (b *Bolt) Rows(ctx context.Context, f Filter) (rows []Row, next string, err
 		return nil, "", fmt.Errorf("list rows: after %q is no next of an earlier page", f.After)
 	}
 	err = b.view(func(t *boltTx) error {
-		open, err := t.openRows(ctx, &f)
+		filed, err := t.filedRows(ctx, &f, after, limit+1)
 		if err != nil {
 			return err
 		}
-		ended, err := t.filedRows(ctx, &f, after, limit+1)
-		if err != nil {
-			return err
+		var from, to time.Time // open hours that can be on this page
+		if len(after) >= 8 {
+			from = keyTime(after)
 		}
-		rows = append(ended, open...)
-		return nil
+		if len(filed) > limit {
+			to = filed[limit].Hour
+		}
+		open, err := t.openRows(ctx, &f, from, to)
+		rows = append(filed, open...)
+		return err
 	})
 	if err != nil {
 		return nil, "", fmt.Errorf("list rows: %w", err)
@@ -51,52 +57,77 @@ func (b *Bolt) Rows(ctx context.Context, f Filter) (rows []Row, next string, err
 	return rows, next, nil
 }
 
-// openRows are the rows of hours that are not frozen, as they stand.
-func (t *boltTx) openRows(ctx context.Context, f *Filter) ([]Row, error) {
+// openRows are the rows of hours that are not frozen, as they stand: of hours from one to another, which may
+// be zero for no bound.
+func (t *boltTx) openRows(ctx context.Context, f *Filter, from, to time.Time) ([]Row, error) {
 	if f.State != "" && f.State != Open {
 		return nil, nil
 	}
 	var rows []Row
-	err := t.open.ForEach(func(k, _ []byte) error {
+	c := t.open.Cursor()
+	for k, _ := c.Seek(timeKey(nil, from)); k != nil; k, _ = c.Next() {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		hour := keyTime(k)
-		if !f.Hour.IsZero() && !hour.Equal(f.Hour) {
-			return ctx.Err()
+		if !to.IsZero() && hour.After(to) {
+			break
+		}
+		if !f.Hour.IsZero() && !hour.Equal(f.Hour) || f.License != "" && !bytes.HasPrefix(k[8:], bookKey(f.License, "")) {
+			continue
 		}
 		book, err := t.book(k[8:])
-		if err != nil || book == nil {
-			return err
+		if err != nil {
+			return nil, err
 		}
-		for i := range book.Lines {
-			l := &book.Lines[i]
-			o, found := l.take(hour)
-			if !found {
-				continue
-			}
-			r := book.row(l, o, true)
-			r.State, r.Units, r.Quantity = Open, o.Units, min(o.Units, math.MaxInt64/millionths)*millionths
-			if f.admits(&r) {
-				rows = append(rows, r)
-			}
+		rows = append(rows, book.openRows(f, hour)...)
+	}
+	return rows, nil
+}
+
+// openRows are the rows of an hour that is not frozen; the book gives them up.
+func (b *book) openRows(f *Filter, hour time.Time) (rows []Row) {
+	if b == nil {
+		return nil
+	}
+	for i := range b.Lines {
+		l := &b.Lines[i]
+		o, found := l.take(hour)
+		if !found {
+			continue
 		}
-		return ctx.Err()
-	})
-	return rows, err
+		r := b.row(l, o, true)
+		r.State, r.Units, r.Quantity = Open, o.Units, min(o.Units, math.MaxInt64/millionths)*millionths
+		if f.admits(&r) {
+			rows = append(rows, r)
+		}
+	}
+	return rows
 }
 
 // filedRows are at most n rows that are frozen or further, after a key.
 func (t *boltTx) filedRows(ctx context.Context, f *Filter, after []byte, n int) ([]Row, error) {
-	if f.State == Open {
+	switch {
+	case f.State == Open:
 		return nil, nil
+	case f.State.unsettled():
+		return t.unsettledRows(ctx, f, after, n)
+	case f.State.lost():
+		return t.rowsOf(ctx, t.lost, f, after, n)
+	default:
+		return t.rowsOf(ctx, t.rows, f, after, n)
 	}
-	if f.State.unsettled() {
-		return t.unsettledRows(f)
-	}
+}
+
+// rowsOf are at most n rows after a key whose keys are in a bucket.
+func (t *boltTx) rowsOf(ctx context.Context, bucket *bbolt.Bucket, f *Filter, after []byte, n int) ([]Row, error) {
 	from := after
 	if first := f.first(); bytes.Compare(first, from) > 0 {
 		from = first
 	}
 	var rows []Row
-	c := t.rows.Cursor()
+	mark := f.mark()
+	c := bucket.Cursor()
 	for k, _ := c.Seek(from); k != nil && len(rows) < n; k, _ = c.Next() {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -104,27 +135,56 @@ func (t *boltTx) filedRows(ctx context.Context, f *Filter, after []byte, n int) 
 		if !f.Hour.IsZero() && keyTime(k).After(f.Hour) {
 			break
 		}
-		r, err := t.row(k)
+		if !bytes.HasPrefix(k[8:], mark) || bytes.Equal(k, after) {
+			continue
+		}
+		r, err := t.indexed(k)
 		if err != nil {
 			return nil, err
 		}
-		if f.admits(r) && !bytes.Equal(k, after) {
+		if f.admits(r) {
 			rows = append(rows, *r)
 		}
 	}
 	return rows, nil
 }
 
-// unsettledRows finds the few rows that are not settled among the many that are.
-func (t *boltTx) unsettledRows(f *Filter) ([]Row, error) {
+// unsettledRows finds the few rows that are not settled among the many that are: at most n after a key.
+func (t *boltTx) unsettledRows(ctx context.Context, f *Filter, after []byte, n int) ([]Row, error) {
+	var keys [][]byte
+	mark := f.mark()
+	for k := range keysOf(t.due.Cursor()) {
+		e := parseDue(k)
+		if bytes.Compare(e.row, after) > 0 && bytes.HasPrefix(e.row[8:], mark) && (f.Hour.IsZero() || e.hour.Equal(f.Hour)) {
+			keys = append(keys, e.row) // good as long as the transaction
+		}
+	}
+	slices.SortFunc(keys, bytes.Compare)
 	var rows []Row
-	err := t.eachDue(time.Time{}, func(r *Row) (bool, error) {
+	for _, k := range keys {
+		if len(rows) == n {
+			break
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		r, err := t.indexed(k)
+		if err != nil {
+			return nil, err
+		}
 		if f.admits(r) {
 			rows = append(rows, *r)
 		}
-		return true, nil
-	})
-	return rows, err
+	}
+	return rows, nil
+}
+
+// mark is how the ids of the rows of the filter's license begin.
+func (f *Filter) mark() []byte {
+	if f.License == "" {
+		return nil
+	}
+	return []byte(licenseMark(f.License))
 }
 
 // first is where the rows of the filter's hour begin.

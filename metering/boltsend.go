@@ -91,6 +91,11 @@ func (b *Bolt) Settle(ctx context.Context, now time.Time, records []Record, outc
 			if err := t.putRow(before, &r); err != nil {
 				return err
 			}
+			if r.State == Conflict {
+				if err := t.noteWriter(now, &r); err != nil {
+					return err
+				}
+			}
 			changed = append(changed, r)
 		}
 		return nil
@@ -99,29 +104,6 @@ func (b *Bolt) Settle(ctx context.Context, now time.Time, records []Record, outc
 		return nil, fmt.Errorf("settle records: %w", err)
 	}
 	return changed, b.settlePlace()
-}
-
-// Backlog sums up the unsettled rows by product.
-func (b *Bolt) Backlog(ctx context.Context) ([]Backlog, error) {
-	var sums []Backlog
-	err := b.view(func(t *boltTx) error {
-		return t.eachDue(time.Time{}, func(r *Row) (bool, error) {
-			if len(sums) == 0 || sums[len(sums)-1].Product != r.Product {
-				sums = append(sums, Backlog{Product: r.Product, Oldest: r.Timestamp, Deadline: r.Deadline})
-			}
-			sum := &sums[len(sums)-1]
-			sum.Records++
-			sum.Oldest = earliest(sum.Oldest, r.Timestamp)
-			if !r.Ends.IsZero() && r.Deadline.Equal(r.Ends.Add(time.Hour)) && sum.Ending.IsZero() {
-				sum.Ending = r.Deadline
-			}
-			return true, ctx.Err()
-		})
-	})
-	if err != nil {
-		return nil, fmt.Errorf("sum up unsettled records: %w", err)
-	}
-	return sums, nil
 }
 
 // Place is nil, or says why nothing may be sent from here.

@@ -35,6 +35,17 @@ type Ledger interface {
 	Settle(ctx context.Context, now time.Time, records []Record, outcomes []Outcome) ([]Row, error)
 	// Expire ends the records whose deadline has passed and returns them (BILLING B13).
 	Expire(ctx context.Context, now time.Time) ([]Row, error)
+	// Rebook gives the units of a row that AWS did not bill to the license's open hour, late and not through
+	// the included units again; the row becomes rebooked (BILLING B21).
+	Rebook(ctx context.Context, now time.Time, id string) (Row, error)
+	// OtherWriters lists the products of which AWS held what was never sent from here, and nobody has acknowledged
+	// it: Freeze adds no records of 0 for these (BILLING B21).
+	OtherWriters(ctx context.Context) ([]OtherWriter, error)
+	// Acknowledge forgets that sign of a product and returns it; false: there was none.
+	Acknowledge(ctx context.Context, product string) (OtherWriter, bool, error)
+	// Presence tells at which starts of hours weir was running; SetPresence keeps it (BILLING B16).
+	Presence(ctx context.Context) (Presence, error)
+	SetPresence(ctx context.Context, p Presence) error
 	// Prune removes the rows that ended longer ago than the ledger keeps them. Totals stay.
 	Prune(ctx context.Context, now time.Time) error
 	// Totals reads the totals of every license and feature, to start from, with the last sequence of the writer.
@@ -59,6 +70,12 @@ var (
 	ErrMoved = errors.New("record has changed its state")
 	// ErrPlace means that unsettled usage belongs to another region or kind of agreement (BILLING B17).
 	ErrPlace = errors.New("unsettled usage belongs to another place")
+	// ErrNoRow means that the ledger holds no row of this id.
+	ErrNoRow = errors.New("no such record")
+	// ErrNotLost means that nothing of a row can be rebooked: it is not refused, conflict or expired, or holds no units.
+	ErrNotLost = errors.New("nothing of this record can be rebooked")
+	// ErrEnded means that the license has ended: no hour of its is open.
+	ErrEnded = errors.New("license has ended")
 )
 
 // Delta is what one commit adds for one license, feature, hour and set of terms.
@@ -106,6 +123,23 @@ type Carry struct {
 	Pruned    int64 // billed units of rows that were pruned, rebooked ones aside
 }
 
+// OtherWriter is the sign that something else sends usage of a product: AWS held another quantity for an
+// hour of which nothing can have arrived from here (BILLING B21).
+type OtherWriter struct {
+	Product   string    `json:"product"`
+	Since     time.Time `json:"since"`     // when AWS first said so
+	Conflicts int64     `json:"conflicts"` // records since
+	Record    string    `json:"record"`    // the first one's id
+}
+
+// Presence is when weir was running, as far as hours need it: over a jump of the clock it was (BILLING B16).
+type Presence struct {
+	// Starts are the starts of hours at which weir was running, in rising order: a day of them.
+	Starts []time.Time `json:"starts"`
+	// Zeroed is the first hour for which no records of 0 were made yet.
+	Zeroed time.Time `json:"zeroed,omitzero"`
+}
+
 // ZeroKey names a record of 0 to make for an hour without usage (BILLING B16).
 type ZeroKey struct {
 	License   policy.Key
@@ -114,6 +148,7 @@ type ZeroKey struct {
 	Product   string
 	Dimension string
 	Hour      time.Time
+	Ends      time.Time // when the license ended since; zero while active
 }
 
 // Record is what is sent to AWS: frozen whole, and the same at every attempt. The
@@ -153,6 +188,9 @@ const (
 
 // unsettled tells whether the record still has to be sent or answered.
 func (s State) unsettled() bool { return s == Frozen || s == Sent || s == Blocked }
+
+// lost tells whether AWS will not bill the row's units, nor are they anywhere else.
+func (s State) lost() bool { return s == Refused || s == Conflict || s == Expired || s == Stranded }
 
 // Sender sends records of one or several products and says how each fared. Outcomes
 // stand at the index of their record. An error means that nothing was sent at all.
@@ -212,7 +250,7 @@ type Filter struct {
 type Backlog struct {
 	Product  string
 	Records  int
-	Oldest   time.Time // the earliest timestamp
+	Oldest   time.Time // the earliest hour
 	Deadline time.Time // the earliest deadline
 	Ending   time.Time // the earliest deadline that the end of a license sets; zero: none
 }
