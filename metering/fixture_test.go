@@ -41,7 +41,7 @@ func (c *clock) move(d time.Duration) *clock { c.offset.Add(int64(d)); return c 
 
 func newMeter(t testing.TB, l metering.Ledger, c *clock) *metering.Meter {
 	t.Helper()
-	m, err := metering.NewMeter(context.Background(), metering.DefaultConfig(), l, []string{"apiCalls", "tokens"}, c.now, discard(), nil)
+	m, err := metering.NewMeter(context.Background(), metering.DefaultConfig(), l, metering.TokenKey{1}, []string{"apiCalls", "tokens"}, c.now, discard(), nil)
 	must(t, err)
 	return m
 }

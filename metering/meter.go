@@ -28,6 +28,7 @@ type Meter struct {
 	log      *slog.Logger
 	metrics  *meterMetrics
 	window   *window
+	notary   *notary
 
 	mu      sync.Mutex // of records and ended; never held on the path of a request that is known
 	records map[policy.Key]*record
@@ -46,9 +47,9 @@ type Meter struct {
 	commits, closing health
 }
 
-// NewMeter makes a Meter that goes on from what the ledger holds. Features are
-// those of the Policy, by index; now is AWS time.
-func NewMeter(ctx context.Context, cfg Config, ledger Ledger, features []string, now func() time.Time, log *slog.Logger,
+// NewMeter makes a Meter that goes on from what the ledger holds. Key is that of the
+// tokens; features are those of the Policy, by index; now is AWS time.
+func NewMeter(ctx context.Context, cfg Config, ledger Ledger, key TokenKey, features []string, now func() time.Time, log *slog.Logger,
 	reg prometheus.Registerer,
 ) (*Meter, error) {
 	totals, err := ledger.Totals(ctx, writer)
@@ -56,7 +57,7 @@ func NewMeter(ctx context.Context, cfg Config, ledger Ledger, features []string,
 		return nil, fmt.Errorf("start meter: %w", err)
 	}
 	m := &Meter{
-		cfg: cfg, ledger: ledger, features: features, now: now, log: log, window: newWindow(),
+		cfg: cfg, ledger: ledger, features: features, now: now, log: log, window: newWindow(), notary: newNotary(key),
 		records: map[policy.Key]*record{}, wake: make(chan struct{}, 1), committing: make(chan struct{}, 1),
 	}
 	m.metrics = newMeterMetrics(m, reg)

@@ -144,7 +144,7 @@ func TestB08CountsStopBeforeASumCouldOverflow(t *testing.T) {
 
 func TestB02ShadowCountsApartAndLookingNothing(t *testing.T) {
 	l, c, reg := bolt(t), new(clock).at(ledgertest.Hour()), prometheus.NewRegistry()
-	m, err := metering.NewMeter(t.Context(), metering.DefaultConfig(), l, []string{"apiCalls"}, c.now, discard(), reg)
+	m, err := metering.NewMeter(t.Context(), metering.DefaultConfig(), l, metering.TokenKey{1}, []string{"apiCalls"}, c.now, discard(), reg)
 	must(t, err)
 	counter := m.Counter(license(ledgertest.License))
 	shadow, look := one("1", ledgertest.Hour(), monthly(10, policy.ThenDeny)), one("2", ledgertest.Hour(), monthly(10, policy.ThenDeny))

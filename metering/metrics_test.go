@@ -21,7 +21,7 @@ func TestMetricsTellWhatWasCountedAndWhatWaits(t *testing.T) {
 	l, err := metering.OpenBolt(filepath.Join(t.TempDir(), "ledger"), metering.DefaultConfig(), place(), func() time.Time { return now }, discard(), reg)
 	must(t, err)
 	defer l.Close()
-	m, err := metering.NewMeter(t.Context(), metering.DefaultConfig(), l, []string{"apiCalls"}, c.now, discard(), reg)
+	m, err := metering.NewMeter(t.Context(), metering.DefaultConfig(), l, metering.TokenKey{1}, []string{"apiCalls"}, c.now, discard(), reg)
 	must(t, err)
 	counter := m.Counter(license(ledgertest.License))
 	unpriced := monthly(0, policy.ThenBill)

@@ -81,7 +81,7 @@ func (w *whole) begin(t *rapid.T) {
 	w.bolt, err = metering.OpenBolt(w.path, w.cfg, place(), w.clock.now, discard(), nil)
 	must(t, err)
 	w.mortal = &mortal{Ledger: w.bolt}
-	w.meter, err = metering.NewMeter(t.Context(), w.cfg, w.mortal, []string{"calls", "tokens"}, w.clock.now, discard(), nil)
+	w.meter, err = metering.NewMeter(t.Context(), w.cfg, w.mortal, metering.TokenKey{1}, []string{"calls", "tokens"}, w.clock.now, discard(), nil)
 	must(t, err)
 	d := metering.NewDispatcher(2*time.Second, w.mortal, w.market, w.market.reread, w.clock.now, discard())
 	ctx, cancel := context.WithCancel(context.Background())

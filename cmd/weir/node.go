@@ -74,7 +74,7 @@ func (n *node) wire(ctx context.Context) error {
 		return err // before AWS is asked for its time: a state in use is said at once
 	}
 	n.settle(ctx)
-	if n.meter, err = metering.NewMeter(ctx, n.cfg.Metering, n.ledger, p.Features(), n.aws.Clock.Now, n.log, n.reg); err != nil {
+	if err := n.openMeter(ctx, p.Features()); err != nil {
 		return err
 	}
 	if err := n.openCache(p); err != nil {
@@ -150,6 +150,16 @@ func (n *node) openCache(p *policy.Policy) error {
 		return err
 	}
 	n.gate, err = cache.NewGate(n.cache, n.cfg.Policy.Routes, n.reg)
+	return err
+}
+
+// openMeter makes the meter, with the key of the tokens in the state directory.
+func (n *node) openMeter(ctx context.Context, features []string) error {
+	key, err := metering.OpenTokenKey(n.cfg.State)
+	if err != nil {
+		return err
+	}
+	n.meter, err = metering.NewMeter(ctx, n.cfg.Metering, n.ledger, key, features, n.aws.Clock.Now, n.log, n.reg)
 	return err
 }
 

@@ -40,7 +40,7 @@ func openStored(cfg *config.Config, log *slog.Logger) (*stored, error) {
 	if s.ledger, err = openLedger(cfg, now, log, reg); err != nil {
 		return nil, err
 	}
-	meter, err := metering.NewMeter(context.Background(), cfg.Metering, s.ledger, p.Features(), now, log, reg)
+	meter, err := metering.NewMeter(context.Background(), cfg.Metering, s.ledger, metering.TokenKey{}, p.Features(), now, log, reg)
 	if err != nil {
 		return nil, errors.Join(err, s.close())
 	}
