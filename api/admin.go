@@ -25,6 +25,8 @@ type Sources struct {
 	Metrics prometheus.Gatherer
 	// Ready lists why the process is not ready; nothing: it is.
 	Ready func() []Reason
+	// Warnings lists what an operator has to see to while the process is ready.
+	Warnings func() []Reason
 	// Status tells how the process stands.
 	Status func(context.Context) (Status, error)
 	// Usage lists the ledger.

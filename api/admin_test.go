@@ -74,6 +74,7 @@ func empty() Sources {
 	return Sources{
 		Metrics:   prometheus.NewRegistry(),
 		Ready:     func() []Reason { return nil },
+		Warnings:  func() []Reason { return nil },
 		Status:    func(context.Context) (Status, error) { return Status{}, nil },
 		Usage:     &ledger{},
 		Licenses:  &shelf{},
@@ -139,7 +140,7 @@ func TestEveryEndpointAnswersBeforeThereIsData(t *testing.T) {
 		"/metrics":     ``,
 		"/v1/usage":    `{"rows":[]}`,
 		"/v1/licenses": `{"licenses":[]}`,
-		"/v1/status": `{"sources":{},"ledger":{},"clock":{"offset":0},"feeds":{},"pins":[],"listen":{},` +
+		"/v1/status": `{"sources":{},"ledger":{},"disk":{"writable":false},"clock":{"offset":0},"feeds":{},"pins":[],"listen":{},` +
 			`"build":{"version":"","commit":"","go":""}}`,
 	}
 	for path, want := range tests {

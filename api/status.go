@@ -8,7 +8,8 @@ import (
 
 // Reason is why a process is not ready.
 type Reason struct {
-	// Reason is one word: no_entitlements, entitlements_stale, ledger, place or draining.
+	// Reason is one word: no_entitlements, entitlements_stale, ledger, place or draining; of a
+	// warning ledger_set_aside.
 	Reason string `json:"reason"`
 	// Detail is a sentence for the operator.
 	Detail string `json:"detail"`
@@ -20,6 +21,8 @@ type Status struct {
 	Sources map[string]SourceStatus `json:"sources"`
 	// Ledger counts rows by state.
 	Ledger map[metering.State]int64 `json:"ledger"`
+	// Disk tells whether the ledger can be written, and what was set aside.
+	Disk DiskStatus `json:"disk"`
 	// Clock is AWS's, as far as it is known.
 	Clock ClockStatus `json:"clock"`
 	// Feeds count what arrived, by feed and then by kind.
@@ -30,6 +33,16 @@ type Status struct {
 	Listen map[string]string `json:"listen"`
 	// Build is what runs.
 	Build Build `json:"build"`
+}
+
+// DiskStatus is how the ledger's file stands.
+type DiskStatus struct {
+	// Writable tells that counts reach the disk; else they are kept in memory.
+	Writable bool `json:"writable"`
+	// Error is why the ledger can't be written or read.
+	Error string `json:"error,omitempty"`
+	// SetAside are the damaged files that were set aside and are still there.
+	SetAside []string `json:"setAside,omitempty"`
 }
 
 // SourceStatus is how the entitlements of a product stand.
@@ -75,9 +88,10 @@ func (a *Admin) readyz(w http.ResponseWriter, _ *http.Request) {
 		status = http.StatusServiceUnavailable
 	}
 	answer(w, status, struct {
-		Ready   bool     `json:"ready"`
-		Reasons []Reason `json:"reasons"`
-	}{len(reasons) == 0, append([]Reason{}, reasons...)})
+		Ready    bool     `json:"ready"`
+		Reasons  []Reason `json:"reasons"`
+		Warnings []Reason `json:"warnings,omitempty"`
+	}{len(reasons) == 0, append([]Reason{}, reasons...), a.sources.Warnings()})
 }
 
 func (a *Admin) status(w http.ResponseWriter, r *http.Request) {

@@ -19,13 +19,24 @@ func TestReadinessNamesItsReasons(t *testing.T) {
 	}
 }
 
+func TestReadinessShowsWarningsWhileItIsReady(t *testing.T) {
+	s := empty()
+	s.Warnings = func() []Reason { return []Reason{{"ledger_set_aside", "Look at it."}} }
+	c, base := local(t, s)
+	out, body := call(t, c, "GET", base+"/readyz", "")
+	want := `{"ready":true,"reasons":[],"warnings":[{"reason":"ledger_set_aside","detail":"Look at it."}]}`
+	if out.StatusCode != 200 || strings.TrimSpace(body) != want {
+		t.Errorf("%d %s, want 200 %s", out.StatusCode, body, want)
+	}
+}
+
 func TestStatusHasTheShapeThatUsersRead(t *testing.T) {
 	age := 12.5
 	s := empty()
 	s.Status = func(context.Context) (Status, error) {
 		return Status{
 			Sources: map[string]SourceStatus{"acme": {Age: &age, Licenses: 3, State: "fresh"}, "other": {State: "never"}},
-			Ledger:  map[metering.State]int64{metering.Open: 2}, Clock: ClockStatus{Offset: -1},
+			Ledger:  map[metering.State]int64{metering.Open: 2}, Disk: DiskStatus{Error: "disk full", SetAside: []string{"ledger.db.corrupt-1"}}, Clock: ClockStatus{Offset: -1},
 			Feeds:  map[string]map[string]int64{"eventbridge": {"changed": 1}},
 			Pins:   []Pin{{Tenant: "initech", License: "a", Candidates: []string{"b", "c"}}},
 			Listen: map[string]string{"admin": "127.0.0.1:9003"}, Build: Build{"1", "c", "go1"},
@@ -34,7 +45,7 @@ func TestStatusHasTheShapeThatUsersRead(t *testing.T) {
 	c, base := local(t, s)
 	_, body := call(t, c, "GET", base+"/v1/status", "")
 	want := `{"sources":{"acme":{"age":12.5,"licenses":3,"state":"fresh"},"other":{"age":null,"licenses":0,"state":"never"}},` +
-		`"ledger":{"open":2},"clock":{"offset":-1},"feeds":{"eventbridge":{"changed":1}},` +
+		`"ledger":{"open":2},"disk":{"writable":false,"error":"disk full","setAside":["ledger.db.corrupt-1"]},"clock":{"offset":-1},"feeds":{"eventbridge":{"changed":1}},` +
 		`"pins":[{"tenant":"initech","license":"a","candidates":["b","c"]}],"listen":{"admin":"127.0.0.1:9003"},` +
 		`"build":{"version":"1","commit":"c","go":"go1"}}`
 	if strings.TrimSpace(body) != want {

@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"log/slog"
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/bbolt"
 
 	"github.com/weirhq/weir/policy"
@@ -20,7 +18,7 @@ import (
 // Bolt is the ledger on a local file. Every method that changes it is one
 // transaction, or several that each leave it whole.
 type Bolt struct {
-	db      *bbolt.DB
+	file    *ledgerFile
 	cfg     Config
 	place   Place
 	now     func() time.Time
@@ -28,17 +26,22 @@ type Bolt struct {
 	metrics *boltMetrics
 	// placeErr holds why nothing may be sent from here, or nil (BILLING B17); unset until that is known.
 	placeErr atomic.Pointer[error]
+	// begun is what the file remembers of a damaged one in whose place it is, or nil.
+	begun atomic.Pointer[beginning]
 }
 
 var _ Ledger = (*Bolt)(nil)
 
 // format is the version of the file's content; another one is refused, not guessed.
-const format = "weir-ledger-2"
+const (
+	formatName = "weir-ledger-"
+	format     = formatName + "2"
+)
 
 // The buckets. Values carry a checksum; those of open and due are empty, their
 // keys are what they hold:
 //
-//	meta   format, closed, place, states, writers, presence
+//	meta   format, closed, place, states, writers, presence, begun
 //	books  license NUL feature -> book
 //	open   hour, key of the book: where Freeze looks
 //	rows   hour, id of the row -> Row
@@ -60,88 +63,19 @@ const (
 	metaWriters = "writers"
 	// metaPresence holds when weir was running (BILLING B16).
 	metaPresence = "presence"
+	// metaBegun tells of a damaged file in whose place this one is (BILLING B20).
+	metaBegun = "begun"
 )
-
-// OpenBolt opens the ledger in the file at path, and makes it where there is none.
-// ErrInUse tells of another process that holds it, ErrCorrupt that the file is torn;
-// it is then left as it is.
-func OpenBolt(path string, cfg Config, place Place, now func() time.Time, log *slog.Logger, reg prometheus.Registerer) (*Bolt, error) {
-	db, err := openFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("open ledger %s: %w", path, err)
-	}
-	b := &Bolt{db: db, cfg: cfg, place: place, now: now, log: log}
-	b.metrics = newBoltMetrics(b, reg)
-	if err := guard(b.verify); err != nil {
-		return nil, errors.Join(fmt.Errorf("verify ledger %s: %w", path, err), db.Close())
-	}
-	if err := b.settlePlace(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open ledger %s: %w", path, err), db.Close())
-	}
-	return b, nil
-}
-
-// Close releases the file.
-func (b *Bolt) Close() error { return b.db.Close() }
-
-// verify reads everything that is not settled: books, and the rows that are due.
-func (b *Bolt) verify() error {
-	return b.view(func(t *boltTx) error {
-		if got := t.meta.Get([]byte(metaFormat)); string(got) != format {
-			return fmt.Errorf("format %q is not %q, which this version of weir reads", got, format)
-		}
-		err := t.books.ForEach(func(k, _ []byte) error {
-			_, err := t.book(k)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		return t.eachDue(time.Time{}, func(r *Row) (bool, error) { return true, nil })
-	})
-}
 
 // boltTx is one transaction on the ledger's buckets.
 type boltTx struct {
 	meta, books, open, rows, due, lost *bbolt.Bucket
 
+	begun   *beginning
 	now     time.Time // AWS time, in a transaction that gives rows their end
 	moved   []Row     // rows whose state this transaction changed, as they are now
 	left    []State
 	carried int64
-}
-
-func newBoltTx(tx *bbolt.Tx) *boltTx {
-	return &boltTx{
-		meta: tx.Bucket([]byte(bucketMeta)), books: tx.Bucket([]byte(bucketBooks)), open: tx.Bucket([]byte(bucketOpen)),
-		rows: tx.Bucket([]byte(bucketRows)), due: tx.Bucket([]byte(bucketDue)),
-		lost: tx.Bucket([]byte(bucketLost)),
-	}
-}
-
-func (b *Bolt) view(read func(*boltTx) error) error {
-	return b.db.View(func(tx *bbolt.Tx) error { return read(newBoltTx(tx)) })
-}
-
-// update runs change in one transaction, and counts what it changed once that is durable. now is
-// AWS time; zero where no row can come to its end.
-func (b *Bolt) update(now time.Time, change func(*boltTx) error) error {
-	var t *boltTx
-	began := time.Now()
-	err := b.db.Update(func(tx *bbolt.Tx) error {
-		t = newBoltTx(tx)
-		t.now = now
-		if err := change(t); err != nil {
-			return err
-		}
-		return t.countStates()
-	})
-	if err != nil {
-		return err
-	}
-	b.metrics.write.Observe(time.Since(began).Seconds())
-	b.metrics.changed(t)
-	return nil
 }
 
 // book reads one book.
@@ -264,7 +198,7 @@ func (t *boltTx) states() (map[State]int64, error) {
 func (t *boltTx) closed() (time.Time, error) {
 	var h time.Time
 	err := t.getMeta(metaClosed, &h)
-	return h, err
+	return latest(h, t.begun.from()), err
 }
 
 // getMeta reads a value into v, which stays as it is where there is none.

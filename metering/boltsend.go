@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -123,28 +124,40 @@ func (b *Bolt) settlePlace() error {
 	if known := b.placeErr.Load() != nil; known && !b.elsewhere() {
 		return nil
 	}
-	err := b.update(time.Time{}, func(t *boltTx) error {
-		var known Place
-		if err := t.getMeta(metaPlace, &known); err != nil {
-			return err
-		}
-		if err := t.conflict(known, b.place); err != nil {
-			return err
-		}
-		if known.Agreements == nil {
-			known.Agreements = map[string]string{}
-		}
-		known.Region = b.place.Region
-		for product, kind := range b.place.Agreements {
-			known.Agreements[product] = kind
-		}
-		return t.putMeta(metaPlace, known)
+	var settled bool
+	err := b.view(func(t *boltTx) error {
+		known, next, err := t.nextPlace(b.place)
+		settled = known.Region == next.Region && maps.Equal(known.Agreements, next.Agreements)
+		return err
 	})
+	if err == nil && !settled { // a disk that is full does not matter where nothing has to be written
+		err = b.update(time.Time{}, func(t *boltTx) error {
+			_, next, err := t.nextPlace(b.place)
+			if err != nil {
+				return err
+			}
+			return t.putMeta(metaPlace, next)
+		})
+	}
 	if err != nil && !errors.Is(err, ErrPlace) {
 		return fmt.Errorf("check place: %w", err)
 	}
 	b.placeErr.Store(&err)
 	return nil
+}
+
+// nextPlace is the place that is known and what becomes of it; an ErrPlace where it has to stay.
+func (t *boltTx) nextPlace(wanted Place) (known, next Place, err error) {
+	if err := t.getMeta(metaPlace, &known); err != nil {
+		return known, next, err
+	}
+	if err := t.conflict(known, wanted); err != nil {
+		return known, next, err
+	}
+	next = Place{Region: wanted.Region, Agreements: map[string]string{}}
+	maps.Copy(next.Agreements, known.Agreements)
+	maps.Copy(next.Agreements, wanted.Agreements)
+	return known, next, nil
 }
 
 // conflict is an ErrPlace where unsettled usage belongs to the known place and the

@@ -26,7 +26,7 @@ func (b *Bolt) freezeZero(ctx context.Context, now, closed time.Time, zero []Zer
 			for i := range part {
 				z := &part[i]
 				r := z.row(b.cfg.Send)
-				if _, other := writers[z.Product]; other || !z.Hour.Before(closed) || t.rows.Get(rowKey(r.Hour, r.ID)) != nil {
+				if _, other := writers[z.Product]; other || !z.Hour.Before(closed) || z.Hour.Before(t.begun.from()) || t.rows.Get(rowKey(r.Hour, r.ID)) != nil {
 					continue
 				}
 				if err := t.putRow(nil, &r); err != nil {

@@ -113,14 +113,22 @@ func (r *retry) plan(err error) {
 	r.at = time.After(r.wait)
 }
 
-// stop commits what is left when Run ends.
+// stop commits what is left when Run ends, and waits a while for a disk that is in trouble.
 func (m *Meter) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
-	if err := m.Flush(ctx); err != nil {
-		return fmt.Errorf("commit the last counts: %w", err)
+	for again := new(retry); ; {
+		err := m.Flush(ctx)
+		if err == nil {
+			return nil
+		}
+		again.plan(err)
+		select {
+		case <-again.at:
+		case <-ctx.Done():
+			return fmt.Errorf("commit the last counts: %w", err)
+		}
 	}
-	return nil
 }
 
 // wait waits, less when ctx ends.

@@ -38,6 +38,9 @@ func newBoltMetrics(b *Bolt, reg prometheus.Registerer) *boltMetrics {
 	register.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "weir_usage_next_deadline_seconds", Help: "Time until AWS refuses the next usage record that it has not answered; NaN without one.",
 	}, func() float64 { return b.nextDeadline() })
+	register.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "weir_ledger_set_aside", Help: "Damaged ledger files that were set aside and are still in the state directory.",
+	}, func() float64 { return float64(len(b.Aside())) })
 	return m
 }
 

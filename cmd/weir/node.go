@@ -70,7 +70,7 @@ func (n *node) wire(ctx context.Context) error {
 	if n.aws, err = marketplace.Connect(ctx, n.cfg.AWS, n.log, n.reg); err != nil {
 		return err
 	}
-	if n.ledger, err = openLedger(n.cfg, n.aws.Clock.Now, n.log, n.reg); err != nil {
+	if n.ledger, err = openLedger(metering.OpenBoltOrSetAside, n.cfg, n.aws.Clock.Now, n.log, n.reg); err != nil {
 		return err // before AWS is asked for its time: a state in use is said at once
 	}
 	n.settle(ctx)
@@ -163,8 +163,12 @@ func (n *node) openMeter(ctx context.Context, features []string) error {
 	return err
 }
 
+// opener is how a ledger is opened: what to do with one that is damaged.
+type opener func(path string, cfg metering.Config, place metering.Place, now func() time.Time, log *slog.Logger,
+	reg prometheus.Registerer) (*metering.Bolt, error)
+
 // openLedger opens the ledger in the state directory.
-func openLedger(cfg *config.Config, now func() time.Time, log *slog.Logger, reg prometheus.Registerer) (*metering.Bolt, error) {
+func openLedger(open opener, cfg *config.Config, now func() time.Time, log *slog.Logger, reg prometheus.Registerer) (*metering.Bolt, error) {
 	if err := makeState(cfg.State); err != nil {
 		return nil, err
 	}
@@ -172,9 +176,13 @@ func openLedger(cfg *config.Config, now func() time.Time, log *slog.Logger, reg 
 	for name, product := range cfg.Policy.Products {
 		place.Agreements[name] = product.Agreements
 	}
-	ledger, err := metering.OpenBolt(filepath.Join(cfg.State, "ledger.db"), cfg.Metering, place, now, log, reg)
-	if errors.Is(err, metering.ErrInUse) {
+	path := filepath.Join(cfg.State, "ledger.db")
+	ledger, err := open(path, cfg.Metering, place, now, log, reg)
+	switch {
+	case errors.Is(err, metering.ErrInUse):
 		return nil, withHint(err, "end the other weir first: for one seller account exactly one sends")
+	case errors.Is(err, metering.ErrCorrupt):
+		return nil, withHint(err, "`weir usage salvage %s` shows what is whole; `weir serve` sets the file aside and counts into a new one", path)
 	}
 	return ledger, err
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -13,7 +15,7 @@ import (
 // sources are where the admin API's answers come from.
 func (n *node) sources() api.Sources {
 	return api.Sources{
-		Metrics: n.reg, Ready: n.ready, Status: n.status,
+		Metrics: n.reg, Ready: n.ready, Warnings: n.warnings, Status: n.status,
 		Usage: n.ledger, Licenses: held{n.cache}, Explainer: n.gate,
 		Tenants: n.cache, Claims: n.claims,
 	}
@@ -37,16 +39,34 @@ func (n *node) ready() []api.Reason {
 	return reasons
 }
 
+// warnings lists what an operator has to see to.
+func (n *node) warnings() []api.Reason {
+	var warnings []api.Reason
+	for _, name := range n.ledger.Aside() {
+		warnings = append(warnings, api.Reason{Reason: "ledger_set_aside", Detail: fmt.Sprintf(
+			"A damaged ledger was set aside: `weir usage salvage %s` shows what AWS was not asked to bill. Move the file away once that is dealt with.", name)})
+	}
+	return warnings
+}
+
+// disk tells how the ledger's file stands; err is of reading it.
+func (n *node) disk(err error) api.DiskStatus {
+	d := api.DiskStatus{SetAside: n.ledger.Aside()}
+	if err = errors.Join(n.meter.Writable(), err); err != nil {
+		d.Error = err.Error()
+	}
+	d.Writable = err == nil
+	return d
+}
+
 // status tells how the node stands.
 func (n *node) status(ctx context.Context) (api.Status, error) {
 	states, err := n.ledger.States(ctx)
-	if err != nil {
-		return api.Status{}, err
-	}
 	b := thisBuild()
 	s := api.Status{
 		Sources: map[string]api.SourceStatus{},
 		Ledger:  states,
+		Disk:    n.disk(err),
 		Clock:   api.ClockStatus{Offset: n.aws.Clock.Offset().Seconds()},
 		Feeds:   feeds(n.reg),
 		Listen:  map[string]string{},

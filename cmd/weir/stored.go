@@ -37,7 +37,7 @@ func openStored(cfg *config.Config, log *slog.Logger) (*stored, error) {
 	}
 	reg := prometheus.NewRegistry()
 	s := &stored{}
-	if s.ledger, err = openLedger(cfg, now, log, reg); err != nil {
+	if s.ledger, err = openLedger(metering.OpenBolt, cfg, now, log, reg); err != nil {
 		return nil, err
 	}
 	meter, err := metering.NewMeter(context.Background(), cfg.Metering, s.ledger, metering.TokenKey{}, p.Features(), now, log, reg)

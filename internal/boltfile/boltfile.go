@@ -8,6 +8,10 @@
 // A crash while a file is made leaves a whole file or none. A file that is shorter than
 // it says, or whose pages are nonsense where they are read, is [ErrDamaged] and never a
 // panic, as long as what reads it is inside [Guard].
+//
+// A [File] can be given up after any trouble, and says before it is written again that
+// what it shows is on disk. [SetAside] begins a new file in the place of a damaged one,
+// and [Read] finds what is whole in that without bbolt.
 package boltfile
 
 import (
@@ -15,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -22,7 +27,6 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 var (
@@ -39,52 +43,46 @@ const lockTimeout = time.Millisecond
 // Open opens the file at path. Where there is none it makes one, with what first puts
 // into it. Only its owner may read and write it.
 func Open(path string, first func(*bbolt.Tx) error) (*bbolt.DB, error) {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		if err := create(path, first); err != nil {
-			return nil, fmt.Errorf("make %s: %w", filepath.Base(path), err)
-		}
-	} else if err != nil {
+	f, err := OpenFile(path, first)
+	if err != nil {
 		return nil, err
 	}
-	if err := checkLength(path); err != nil {
-		return nil, err
-	}
-	var db *bbolt.DB
-	err := Guard(func() (err error) {
-		db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType})
-		return err
-	})
-	switch {
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, ErrInUse
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	return db, err
+	return f.DB, nil
 }
 
 // create makes a file under another name and links it to path, so that a file without
 // content is never taken for a new one.
 func create(path string, first func(*bbolt.Tx) error) (err error) {
-	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
+	made, err := makeBeside(path, first)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.Remove(temp.Name())) }()
-	if err := temp.Close(); err != nil {
-		return err
-	}
-	db, err := bbolt.Open(temp.Name(), 0o600, &bbolt.Options{Timeout: lockTimeout})
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(db.Update(first), db.Close()); err != nil {
-		return err
-	}
-	if err := os.Link(temp.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+	defer func() { err = errors.Join(err, os.Remove(made)) }()
+	if err := os.Link(made, path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// makeBeside makes a whole file beside path, which the caller has to rename or remove.
+func makeBeside(path string, first func(*bbolt.Tx) error) (made string, err error) {
+	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(temp.Name()))
+		}
+	}()
+	if err := temp.Close(); err != nil {
+		return "", err
+	}
+	db, err := bbolt.Open(temp.Name(), 0o600, &bbolt.Options{Timeout: lockTimeout})
+	if err != nil {
+		return "", err
+	}
+	return temp.Name(), errors.Join(db.Update(first), db.Close())
 }
 
 // syncDir makes the entries of a directory durable.
@@ -107,9 +105,19 @@ const (
 	metaTx        = metaHeader + 48
 	metaSum       = metaHeader + 56
 	metaLength    = metaHeader + 64
+	metaRoot      = metaHeader + 16
 	minPageSize   = 1024 // where bbolt looks for a second meta page: this doubled, up to 14 times
 	pageSizeSteps = 15
 )
+
+// meta is what a meta page says of the file.
+type meta struct {
+	offset   int64 // where the meta page is
+	pageSize int64
+	pages    uint64
+	root     uint64 // the page of the root bucket
+	tx       uint64
+}
 
 // checkLength compares the file with the number of pages that its newest meta page
 // names: bbolt would read beyond a torn one.
@@ -123,42 +131,49 @@ func checkLength(path string) error {
 	if err != nil {
 		return err
 	}
-	var want int64
-	var newest uint64
-	found := false
+	m, ok := newestMeta(f)
+	switch {
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is not a file", path)
+	case !ok:
+		return fmt.Errorf("%w: no page of its %d bytes says what it is", ErrDamaged, info.Size())
+	case info.Size() < int64(m.pages)*m.pageSize:
+		return fmt.Errorf("%w: %d bytes of %d are there", ErrDamaged, info.Size(), int64(m.pages)*m.pageSize)
+	}
+	return nil
+}
+
+// newestMeta finds the meta page of the last transaction, wherever the page size puts it.
+func newestMeta(f io.ReaderAt) (newest meta, found bool) {
 	for i := range pageSizeSteps + 1 {
 		offset := int64(0)
 		if i > 0 {
 			offset = minPageSize << (i - 1)
 		}
-		length, tx, ok := readMeta(f, offset)
-		if ok && (!found || tx > newest) {
-			want, newest, found = length, tx, true
+		m, ok := readMeta(f, offset)
+		if ok && (!found || m.tx > newest.tx) {
+			newest, found = m, true
 		}
 	}
-	switch {
-	case !found:
-		return fmt.Errorf("%w: no page of its %d bytes says what it is", ErrDamaged, info.Size())
-	case info.Size() < want:
-		return fmt.Errorf("%w: %d bytes of %d are there", ErrDamaged, info.Size(), want)
-	}
-	return nil
+	return newest, found
 }
 
-// readMeta reads the meta page at an offset: how long the file has to be, and of which transaction it is.
-func readMeta(f *os.File, offset int64) (length int64, tx uint64, ok bool) {
+// readMeta reads the meta page at an offset.
+func readMeta(f io.ReaderAt, offset int64) (meta, bool) {
 	var page [metaLength]byte
 	if _, err := f.ReadAt(page[:], offset); err != nil {
-		return 0, 0, false
+		return meta{}, false
 	}
 	sum := fnv.New64a()
 	sum.Write(page[metaHeader:metaSum])
 	native := binary.NativeEndian
 	if native.Uint32(page[metaHeader:]) != metaMagic || native.Uint64(page[metaSum:]) != sum.Sum64() {
-		return 0, 0, false
+		return meta{}, false
 	}
-	size := int64(native.Uint32(page[metaPageSize:]))
-	return int64(native.Uint64(page[metaPages:])) * size, native.Uint64(page[metaTx:]), true
+	return meta{
+		offset: offset, pageSize: int64(native.Uint32(page[metaPageSize:])), pages: native.Uint64(page[metaPages:]),
+		root: native.Uint64(page[metaRoot:]), tx: native.Uint64(page[metaTx:]),
+	}, true
 }
 
 // Guard runs what reads or writes a file that may be damaged: bbolt panics on pages
