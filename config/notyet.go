@@ -48,7 +48,6 @@ func pendings() []pending {
 		{path: "routes.*.meter.quantity", msg: "quantities of the response, and bytes, are not counted yet", when: isUnreadQuantity, refuse: isEnforced},
 		{path: "routes.*.meter.reserve", msg: "nothing is held against a quota yet", when: isNotZero, refuse: isEnforced},
 		{path: "routes.*.meter.when", msg: "served counts at the check for now", when: isAny(policy.WhenServed), always: true},
-		{path: "metering.zero", msg: "no records of 0 are made yet"},
 		{path: "metering.unconfirmed", msg: "every allowed request counts at the check for now", refuse: countsServed},
 		{path: "metering.notBilled", msg: "every allowed request counts at the check for now, whatever the application answers", refuse: countsServed},
 		{path: "metering.remember", msg: "usage events are not taken yet"},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -50,7 +51,7 @@ func TestNotYetRefusesNothingOfTheExample(t *testing.T) {
 	want := []string{
 		" listen.http",
 		" routes[1].meter.when", " routes[3].meter.quantity", " routes[3].meter.reserve", " routes[3].meter.when",
-		" metering.zero", " metering.unconfirmed", " metering.notBilled", " metering.remember",
+		" metering.unconfirmed", " metering.notBilled", " metering.remember",
 	}
 	if diff := cmp.Diff(want, said(c)); diff != "" {
 		t.Errorf("not yet (-want +got):\n%s", diff)
@@ -78,7 +79,7 @@ func TestNotYetRefusesOnlyWhereABillOrADecisionWouldChange(t *testing.T) {
 		"drop":                          {shop("meter: {feature: calls}", "metering: {unconfirmed: drop}"), []string{" routes[0].meter.when", "!metering.unconfirmed"}},
 		"count":                         {shop("meter: {feature: calls}", "metering: {unconfirmed: count}"), []string{" routes[0].meter.when", " metering.unconfirmed"}},
 		"answers that are not billed":   {shop("meter: {feature: calls}", "metering: {notBilled: {status: [500-599, 404]}}"), []string{" routes[0].meter.when", "!metering.notBilled"}},
-		"no zero records":               {"metering: {zero: false}", []string{" metering.zero"}},
+		"no zero records":               {"metering: {zero: false}", nil},
 		"a public address":              {"listen: {public: \":80\"}\nregistration: {redirect: https://a.example}", nil},
 		"no public address":             {"listen: {public: \"\"}", nil},
 		"topics":                        {"updates: {sns: {topics: [\"arn:aws:sns:us-east-1:111122223333:t\"]}}", nil},
@@ -92,14 +93,14 @@ func TestNotYetRefusesOnlyWhereABillOrADecisionWouldChange(t *testing.T) {
 }
 
 func TestNotYetTellsTheLineOfTheValueOrOfItsParent(t *testing.T) {
-	c := load(t, shop("meter: {feature: calls}", "metering:\n  zero: true"))
+	c := load(t, shop("meter: {feature: calls}", "hub:\n  address: hub:9000"))
 	var got []string
 	for _, n := range c.NotYet() {
 		got = append(got, n.Text("weir.yaml"))
 	}
 	want := []string{
 		"weir.yaml:5:39: routes[0].meter.when: served counts at the check for now",
-		"weir.yaml:7:9: metering.zero: no records of 0 are made yet",
+		"weir.yaml:7:3: hub: hubs and gates are not built yet",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("texts (-want +got):\n%s", diff)
@@ -135,6 +136,10 @@ func TestWarningsNameWhatIsOftenNotMeant(t *testing.T) {
 		"usage that nobody bills":          {strings.Replace(shop("meter: {feature: calls}", ""), "calls: {meters: calls}", "x: {plan: p}", 1) + "plans: {p: {}}", []string{"routes[0].meter.feature"}},
 		"a plan that nobody has":           {"plans: {p: {}, q: {extends: p}}", []string{"plans.q"}},
 		"a plan that a fixed tenant has":   {"plans: {p: {}}\ntenants: {t: {plan: p}}", nil},
+		"many records of 0":                {dimensions(5, ""), []string{"metering.zero"}},
+		"as many as AWS takes":             {dimensions(4, ""), nil},
+		"many that are not made":           {dimensions(5, "metering: {zero: false}\n"), nil},
+		"many in a dry run":                {dimensions(5, "metering: {send: false}\n"), nil},
 		"usage that a dimension does bill": {shop("meter: {feature: calls}", ""), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -146,6 +151,29 @@ func TestWarningsNameWhatIsOftenNotMeant(t *testing.T) {
 				t.Errorf("warnings (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// dimensions is a file whose product has n dimensions that meter.
+func dimensions(n int, more string) string {
+	file := more + "products:\n  shop:\n    code: c\n    id: prod-x\n    model: contractWithConsumption\n    dimensions:\n"
+	features := "features:\n"
+	for i := range n {
+		file += fmt.Sprintf("      d%d: {meters: f%d}\n", i, i)
+		features += fmt.Sprintf("  f%d: {type: metered}\n", i)
+	}
+	return file + features
+}
+
+func TestB16ValidateTellsHowManyLicensesRecordsOfZeroAllow(t *testing.T) {
+	var got []string
+	for _, w := range load(t, dimensions(6, "")).Warnings() {
+		got = append(got, w.Text("weir.yaml"))
+	}
+	want := []string{`weir.yaml:1:1: metering.zero: product "shop" has 6 dimensions that meter: with more than 75000 licenses its ` +
+		`records of 0 are over 450,000 an hour, half of what AWS takes of all records`}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
 	}
 }
 

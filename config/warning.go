@@ -33,6 +33,7 @@ func (c *Config) Warnings() []Warning {
 	}
 	w.unpricedRoutes()
 	w.unusedPlans()
+	w.manyZeros()
 	slices.SortStableFunc(w.found, func(a, b Warning) int {
 		return cmp.Or(a.Line-b.Line, a.Column-b.Column)
 	})
@@ -108,6 +109,33 @@ func (w *warner) unusedPlans() {
 	}
 	for _, name := range unused {
 		w.warn("a dimension with {plan: "+name+"}; or remove it", "no product, plan or tenant has this plan", "plans", name)
+	}
+}
+
+// The bounds of records of 0: half of what AWS takes in an hour, which is 10 calls a second of 25 records, and
+// the number of licenses that weir is built for. The file does not say how many licenses there are.
+const (
+	maxZeros    = 450_000
+	maxLicenses = 100_000
+)
+
+// manyZeros finds products of which records of 0 could fill more than half of AWS's quota (BILLING B16).
+func (w *warner) manyZeros() {
+	if !w.Metering.Zero || !w.Metering.Send {
+		return
+	}
+	name, most := "", 0
+	metering := w.Policy.Metering()
+	for _, product := range slices.Sorted(maps.Keys(metering)) {
+		if n := len(metering[product]); n > most {
+			name, most = product, n
+		}
+	}
+	if most*maxLicenses > maxZeros {
+		w.warn("metering.zero: false, or fewer dimensions that meter",
+			fmt.Sprintf("product %q has %d dimensions that meter: with more than %d licenses its records of 0 are over 450,000 an hour, half of what AWS takes of all records",
+				name, most, maxZeros/most),
+			"metering", "zero")
 	}
 }
 

@@ -49,6 +49,53 @@ func BenchmarkFreeze(b *testing.B) {
 	}
 }
 
+// BenchmarkZeros makes 100,000 records of 0 while counts are committed beside it, and then looks at them as
+// the dispatcher and a scrape of the metrics do.
+func BenchmarkZeros(b *testing.B) {
+	l := bolt(b)
+	now := ledgertest.Hour().Add(66 * time.Minute)
+	var keys []metering.ZeroKey
+	for _, d := range licenses(100_000) {
+		keys = append(keys, metering.ZeroKey{License: d.License, Account: d.Account, Product: d.Product, Dimension: "calls"})
+	}
+	for n := 0; b.Loop(); n++ {
+		for i := range keys {
+			keys[i].Hour = ledgertest.Hour().Add(-time.Duration(n) * time.Hour)
+		}
+		frozen := make(chan error, 1)
+		go func() { frozen <- l.Freeze(b.Context(), now, keys) }()
+		var longest time.Duration
+		for seq, busy := uint64(n)<<32, true; busy; {
+			began := time.Now()
+			if _, err := l.Commit(b.Context(), "w", seq+1, licenses(10)); err != nil {
+				b.Fatal(err)
+			}
+			longest, seq = max(longest, time.Since(began)), seq+1
+			select {
+			case err := <-frozen:
+				if err != nil {
+					b.Fatal(err)
+				}
+				busy = false
+			case <-time.After(25 * time.Millisecond):
+			}
+		}
+		b.ReportMetric(float64(longest.Milliseconds()), "ms/longest-commit")
+	}
+	b.StopTimer()
+	for unit, look := range map[string]func() error{
+		"ms/backlog": func() error { _, err := l.Backlog(b.Context()); return err },
+		"ms/due":     func() error { _, err := l.Due(b.Context(), now, 250); return err },
+		"ms/page":    func() error { _, _, err := l.Rows(b.Context(), metering.Filter{State: metering.Frozen}); return err },
+	} {
+		began := time.Now()
+		if err := look(); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(time.Since(began).Microseconds())/1000, unit)
+	}
+}
+
 func licenses(n int) []metering.Delta {
 	deltas := make([]metering.Delta, n)
 	for i := range deltas {

@@ -4,42 +4,58 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weirhq/weir/policy"
 )
 
+// zeroChunk bounds the records of 0 that one transaction makes: a commit that has to wait for one is still
+// on disk within 50 ms.
+const zeroChunk = 250
+
 // freezeZero adds records of 0 for closed hours that have none, a part at a time, and says how many. Products
 // of which another writer seems to send get none (BILLING B21).
 func (b *Bolt) freezeZero(ctx context.Context, now, closed time.Time, zero []ZeroKey) (made int, err error) {
-	for part := range slices.Chunk(zero, freezeChunk) {
+	rows := make([]Row, 0, len(zero))
+	for i := range zero {
+		if zero[i].Hour.Before(closed) {
+			rows = append(rows, zero[i].row(b.cfg.Send))
+		}
+	}
+	slices.SortFunc(rows, func(a, b Row) int { return strings.Compare(a.ID, b.ID) }) // in the order of the file
+	for part := range slices.Chunk(rows, zeroChunk) {
 		if err := ctx.Err(); err != nil {
 			return made, err
 		}
-		var rows []Row
-		err := b.update(now, func(t *boltTx) error {
-			writers, err := t.writers()
-			if err != nil {
-				return err
-			}
-			rows = nil
-			for i := range part {
-				z := &part[i]
-				r := z.row(b.cfg.Send)
-				if _, other := writers[z.Product]; other || !z.Hour.Before(closed) || z.Hour.Before(t.begun.from()) || t.rows.Get(rowKey(r.Hour, r.ID)) != nil {
-					continue
-				}
-				if err := t.putRow(nil, &r); err != nil {
-					return err
-				}
-				rows = append(rows, r)
-			}
-			return nil
+		n := 0
+		err := b.update(now, func(t *boltTx) (err error) {
+			n, err = t.freezeZero(part)
+			return err
 		})
 		if err != nil {
 			return made, fmt.Errorf("freeze records of 0: %w", err)
 		}
-		made += len(rows)
+		made += n
+	}
+	return made, nil
+}
+
+// freezeZero files those rows whose place is free, and says how many.
+func (t *boltTx) freezeZero(rows []Row) (made int, err error) {
+	writers, err := t.writers()
+	if err != nil {
+		return 0, err
+	}
+	for i := range rows {
+		r := &rows[i]
+		if _, other := writers[r.Product]; other || r.Hour.Before(t.begun.from()) || t.rows.Get(rowKey(r.Hour, r.ID)) != nil {
+			continue
+		}
+		if err := t.putRow(nil, r); err != nil {
+			return 0, err
+		}
+		made++
 	}
 	return made, nil
 }

@@ -161,11 +161,17 @@ func (m *Meter) Flush(ctx context.Context) error {
 // committed, removes rows that are old, and ends the records whose deadline has passed.
 func (m *Meter) close(ctx context.Context) error {
 	now := m.now()
+	if err := m.attend(ctx, now); err != nil {
+		return err
+	}
 	if closed := hourOf(now.Add(-m.cfg.CloseAfter)); closed.After(m.closed) {
 		if err := m.Flush(ctx); err != nil {
 			return err
 		}
 		if err := m.ledger.Freeze(ctx, now, nil); err != nil {
+			return err
+		}
+		if err := m.freezeZeros(ctx, now, closed); err != nil {
 			return err
 		}
 		m.closed = closed

@@ -142,7 +142,7 @@ func (m *market) Send(ctx context.Context, records []metering.Record) ([]meterin
 // record is what AWS makes of one record.
 func (m *market) record(r *metering.Record) metering.Outcome {
 	before, found := m.billed[m.key(r)]
-	if r.State != metering.Sent || r.License.Kind() == policy.KindDirect || r.Quantity == 0 || found && !sameRecord(before, *r) {
+	if r.State != metering.Sent || r.License.Kind() == policy.KindDirect || found && !sameRecord(before, *r) {
 		m.wrong = fmt.Sprintf("left as %+v, now as %+v", before, *r)
 	}
 	lot := m.random.IntN(16)

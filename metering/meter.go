@@ -43,6 +43,7 @@ type Meter struct {
 	committing chan struct{} // holds one token: who has it commits
 	batch      commit        // what is being committed; of who has the token
 	closed     time.Time     // hours before are frozen; of runClosing alone
+	zeros      *zeros        // nil: no records of 0 are made
 
 	commits, closing health
 }
@@ -77,6 +78,8 @@ type record struct {
 	number  uint32 // its name in the window
 	license atomic.Pointer[policy.License]
 	ends    time.Time // the end that the ledger knows; under Meter.mu
+	// inactive is when a read last showed the license ended or suspended, or so until then; under Meter.mu.
+	inactive time.Time
 
 	mu      sync.Mutex // of tallies; taken only to make or find one by name
 	tallies map[string]*tally
@@ -93,6 +96,9 @@ func (m *Meter) Counter(l *policy.License) policy.Counter {
 	r := m.record(l.Key)
 	if known := r.license.Load(); known == nil || !l.Read.Before(known.Read) {
 		r.license.Store(l)
+		if l.Suspended || !l.Ended.IsZero() || known != nil && known.Suspended {
+			r.inactive = m.now()
+		}
 		if !l.Ended.IsZero() && !l.Ended.Equal(r.ends) && !slices.Contains(m.ended, r) {
 			m.ended = append(m.ended, r)
 			m.wakeUp()

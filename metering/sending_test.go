@@ -117,6 +117,7 @@ func (s *sending) start() {
 // states counts the rows by product and state.
 func (s *sending) states() map[string]int {
 	s.Helper()
+	synctest.Wait() // an attempt of this very moment is over
 	rows, err := ledgertest.AllRows(s.Context(), s.ledger)
 	must(s, err)
 	states := map[string]int{}

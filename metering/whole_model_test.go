@@ -83,6 +83,13 @@ func (w *whole) begin(t *rapid.T) {
 	w.mortal = &mortal{Ledger: w.bolt}
 	w.meter, err = metering.NewMeter(t.Context(), w.cfg, w.mortal, metering.TokenKey{1}, []string{"calls", "tokens"}, w.clock.now, discard(), nil)
 	must(t, err)
+	w.meter.MakeZeros(metering.Zeros{
+		Dimensions: map[string][]string{"acme": {"d1", "d2"}},
+		Active:     func(policy.Key) bool { return true },
+	})
+	for _, l := range w.licenses {
+		w.meter.Counter(l)
+	}
 	d := metering.NewDispatcher(2*time.Second, w.mortal, w.market, w.market.reread, w.clock.now, discard())
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

@@ -1,6 +1,10 @@
 package policy
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // Config is the part of the configuration that says what is sold and what a
 // request needs: products, features, plans, identity, tenants, routes, failure.
@@ -40,6 +44,19 @@ type Product struct {
 	Plan string `yaml:"plan"`
 	// Dimensions maps each dimension's key on the listing to what it means here.
 	Dimensions map[string]Dimension `yaml:"dimensions"`
+}
+
+// Metering are the dimensions of each product that bill usage, in order.
+func (c *Config) Metering() map[string][]string {
+	all := map[string][]string{}
+	for name, product := range c.Products {
+		for _, key := range slices.Sorted(maps.Keys(product.Dimensions)) {
+			if product.Dimensions[key].Meters != "" {
+				all[name] = append(all[name], key)
+			}
+		}
+	}
+	return all
 }
 
 // SetDefaults fills the keys that weir.yaml may leave out.

@@ -80,6 +80,7 @@ func (n *node) wire(ctx context.Context) error {
 	if err := n.openCache(p); err != nil {
 		return err
 	}
+	n.meter.MakeZeros(metering.Zeros{Dimensions: n.cfg.Policy.Metering(), Active: n.active})
 	n.sender = metering.NewDispatcher(n.backoff(), n.ledger, n.aws.Usage(n.cfg.Policy.Products), n.reread, n.aws.Clock.Now, n.log)
 	for _, url := range n.cfg.Updates.Queues {
 		n.queues = append(n.queues, n.aws.Queue(url, n.cfg.Policy.Products, filepath.Join(n.cfg.State, "poison"), n.cache.Hint))
@@ -192,8 +193,13 @@ func (n *node) reread(ctx context.Context, key policy.Key) (active bool, err err
 	if _, err := n.cache.Hint(ctx, cache.Hint{License: key}); err != nil {
 		return false, err
 	}
+	return n.active(key), nil
+}
+
+// active tells whether a license is active, in grace as well.
+func (n *node) active(key policy.Key) bool {
 	l, ok := n.cache.License(key)
-	return ok && l.State >= policy.StateGrace, nil
+	return ok && l.State >= policy.StateGrace
 }
 
 // run serves until the context ends: then unready, checks under way are answered, and
