@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -35,7 +36,7 @@ var _ Ledger = (*Bolt)(nil)
 // format is the version of the file's content; another one is refused, not guessed.
 const (
 	formatName = "weir-ledger-"
-	format     = formatName + "2"
+	format     = formatName + "3"
 )
 
 // The buckets. Values carry a checksum; those of open and due are empty, their
@@ -45,6 +46,8 @@ const (
 //	books  license NUL feature -> book
 //	open   hour, key of the book: where Freeze looks
 //	rows   hour, id of the row -> Row
+//	events id of a usage event -> when it came, in seconds, and a checksum of both
+//	arrivals  when, number -> ids of usage events: where Forget looks
 //	due    product NUL deadline, key of the row: the unsettled rows, as they have to be sent
 //	lost   key of the row: the rows that AWS will not bill, for people to look at
 const (
@@ -54,6 +57,9 @@ const (
 	bucketRows  = "rows"
 	bucketDue   = "due"
 	bucketLost  = "lost"
+
+	bucketEvents   = "events"
+	bucketArrivals = "arrivals"
 
 	metaFormat = "format"
 	metaClosed = "closed"
@@ -65,11 +71,14 @@ const (
 	metaPresence = "presence"
 	// metaBegun tells of a damaged file in whose place this one is (BILLING B20).
 	metaBegun = "begun"
+	// metaEvents holds the number of ids of usage events.
+	metaEvents = "events"
 )
 
 // boltTx is one transaction on the ledger's buckets.
 type boltTx struct {
 	meta, books, open, rows, due, lost *bbolt.Bucket
+	events, arrivals                   *bbolt.Bucket
 
 	begun   *beginning
 	now     time.Time // AWS time, in a transaction that gives rows their end
@@ -97,12 +106,19 @@ func (t *boltTx) putBook(key []byte, b *book, before []time.Time) error {
 	if err != nil {
 		return err
 	}
+	after := b.hours()
 	for _, h := range before {
+		if slices.ContainsFunc(after, h.Equal) {
+			continue
+		}
 		if err := t.open.Delete(openKey(h, key)); err != nil {
 			return err
 		}
 	}
-	for _, h := range b.hours() {
+	for _, h := range after {
+		if slices.ContainsFunc(before, h.Equal) {
+			continue
+		}
 		if err := t.open.Put(openKey(h, key), nil); err != nil {
 			return err
 		}

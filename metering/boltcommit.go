@@ -15,15 +15,28 @@ func (b *Bolt) Commit(ctx context.Context, writer string, seq uint64, deltas []D
 	}
 	totals := make([]Total, len(deltas))
 	err := b.update(time.Time{}, func(t *boltTx) error {
+		closed, err := t.closed()
+		if err != nil {
+			return err
+		}
 		books := byBook(deltas)
+		events := map[time.Time][]EventID{}
 		for _, key := range slices.Sorted(maps.Keys(books)) { // in the order of the file
 			indexes := books[key]
-			total, err := t.commit([]byte(key), writer, seq, deltas, indexes)
+			total, added, err := t.commit([]byte(key), writer, seq, deltas, indexes, closed)
 			if err != nil {
 				return err
 			}
 			for _, i := range indexes {
 				totals[i] = total
+				if d := &deltas[i]; added && len(d.Events) > 0 {
+					events[d.Seen] = append(events[d.Seen], d.Events...)
+				}
+			}
+		}
+		for seen, ids := range events {
+			if err := t.putEvents(seen, ids); err != nil {
+				return err
 			}
 		}
 		return nil
@@ -44,29 +57,26 @@ func byBook(deltas []Delta) map[string][]int {
 	return books
 }
 
-// commit adds the deltas of one book, unless the writer's sequence is there already.
-func (t *boltTx) commit(key []byte, writer string, seq uint64, deltas []Delta, indexes []int) (Total, error) {
-	closed, err := t.closed()
-	if err != nil {
-		return Total{}, err
-	}
+// commit adds the deltas of one book, unless the writer's sequence is there already: added
+// tells.
+func (t *boltTx) commit(key []byte, writer string, seq uint64, deltas []Delta, indexes []int, closed time.Time) (total Total, added bool, err error) {
 	k, err := t.book(key)
 	if err != nil {
-		return Total{}, err
+		return Total{}, false, err
 	}
 	if k == nil {
 		d := &deltas[indexes[0]]
 		k = &book{License: d.License, Feature: d.Feature, Writers: map[string]uint64{}}
 	}
 	if seq <= k.Writers[writer] {
-		return k.total(writer), nil
+		return k.total(writer), false, nil
 	}
 	before := k.hours()
 	for _, i := range indexes {
 		k.apply(&deltas[i], closed)
 	}
 	k.Writers[writer] = seq
-	return k.total(writer), t.putBook(key, k, before)
+	return k.total(writer), true, t.putBook(key, k, before)
 }
 
 // Totals reads the totals of every license and feature.

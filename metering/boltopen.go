@@ -47,7 +47,7 @@ func (b *Bolt) start(reg prometheus.Registerer) (*Bolt, error) {
 func (b *Bolt) Close() error { return b.file.close() }
 
 // verify reads everything that is not settled: books, open hours, and the rows that are
-// due; and where there was a sign of damage all others too.
+// due; and where there was a sign of damage all others too, usage events among them.
 func (b *Bolt) verify(tx *bbolt.Tx, all bool) error {
 	t, err := newBoltTx(tx, nil)
 	if err != nil {
@@ -67,7 +67,7 @@ func (b *Bolt) verify(tx *bbolt.Tx, all bool) error {
 		return err
 	}
 	if all {
-		if err := t.verifyRows(); err != nil {
+		if err := errors.Join(t.verifyRows(), t.verifyEvents()); err != nil {
 			return err
 		}
 	}
@@ -161,7 +161,7 @@ func newBoltTx(tx *bbolt.Tx, begun *beginning) (*boltTx, error) {
 	t := &boltTx{begun: begun}
 	for name, bucket := range map[string]**bbolt.Bucket{
 		bucketMeta: &t.meta, bucketBooks: &t.books, bucketOpen: &t.open, bucketRows: &t.rows, bucketDue: &t.due,
-		bucketLost: &t.lost,
+		bucketLost: &t.lost, bucketEvents: &t.events, bucketArrivals: &t.arrivals,
 	} {
 		if *bucket = tx.Bucket([]byte(name)); *bucket == nil {
 			return nil, fmt.Errorf("%w: its part %q is missing", ErrCorrupt, name)

@@ -57,6 +57,9 @@ type openHour struct {
 func (b *book) apply(d *Delta, closed time.Time) {
 	b.describe(d)
 	hour := b.open(d.Hour, closed)
+	if hour.After(d.Hour) {
+		hour = b.open(latest(hour, d.Else), closed)
+	}
 	used := b.count(hour, d)
 
 	included := fits(d.Terms.Included, used, d.Quantity)

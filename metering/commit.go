@@ -2,6 +2,7 @@ package metering
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -183,7 +184,7 @@ func (m *Meter) close(ctx context.Context) error {
 	for i := range ended {
 		m.tell(&ended[i])
 	}
-	return err
+	return errors.Join(err, m.ledger.Forget(ctx, now))
 }
 
 // tell says of a row that AWS did not bill what became of it.
@@ -206,10 +207,9 @@ func (m *Meter) commit(ctx context.Context) error {
 		if len(m.batch.deltas) == 0 {
 			return m.commitEnds(ctx)
 		}
-		if _, err := m.ledger.Commit(ctx, writer, m.batch.seq, m.batch.deltas); err != nil {
+		if err := m.write(ctx); err != nil {
 			return err
 		}
-		m.batch.deltas = nil
 	}
 }
 

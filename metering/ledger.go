@@ -48,6 +48,10 @@ type Ledger interface {
 	SetPresence(ctx context.Context, p Presence) error
 	// Prune removes the rows that ended longer ago than the ledger keeps them. Totals stay.
 	Prune(ctx context.Context, now time.Time) error
+	// Recall looks usage events up by their ids: those that were committed with a Delta, and came less than 48 h ago.
+	Recall(ctx context.Context, now time.Time, ids []EventID) (Memory, error)
+	// Forget removes the ids of events that came longer ago.
+	Forget(ctx context.Context, now time.Time) error
 	// Totals reads the totals of every license and feature, to start from, with the last sequence of the writer.
 	Totals(ctx context.Context, writer string) ([]Total, error)
 	// Rows lists ledger rows for people, open ones among them, by hour.
@@ -92,6 +96,18 @@ type Delta struct {
 	Ends     time.Time // when it ended; zero while active
 	Late     bool
 	Terms    policy.Terms
+	Else     time.Time // the hour that takes it, late, where Hour is not open; zero: the first that is open
+	// Events are the usage events whose units are in it, which came at Seen. Their ids are kept with the
+	// units: both or neither.
+	Events []EventID
+	Seen   time.Time
+}
+
+// Memory is what a ledger knows of usage events.
+type Memory struct {
+	Known  []bool    // at the index of the id that was asked for
+	Held   int64     // ids that are kept
+	Oldest time.Time // when the first of them came; zero: none is kept
 }
 
 // Total is how one license and feature stand.

@@ -46,6 +46,15 @@ func (m *mortal) Commit(ctx context.Context, writer string, seq uint64, deltas [
 	return totals, err
 }
 
+func (m *mortal) Recall(ctx context.Context, now time.Time, ids []metering.EventID) (memory metering.Memory, err error) {
+	err = m.step(func() (err error) { memory, err = m.Ledger.Recall(ctx, now, ids); return err })
+	return memory, err
+}
+
+func (m *mortal) Forget(ctx context.Context, now time.Time) error {
+	return m.step(func() error { return m.Ledger.Forget(ctx, now) })
+}
+
 func (m *mortal) Freeze(ctx context.Context, now time.Time, zero []metering.ZeroKey) error {
 	return m.step(func() error { return m.Ledger.Freeze(ctx, now, zero) })
 }

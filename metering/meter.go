@@ -43,7 +43,8 @@ type Meter struct {
 	committing chan struct{} // holds one token: who has it commits
 	batch      commit        // what is being committed; of who has the token
 	closed     time.Time     // hours before are frozen; of runClosing alone
-	zeros      *zeros        // nil: no records of 0 are made
+	reports    reports
+	zeros      *zeros // nil: no records of 0 are made
 
 	commits, closing health
 }

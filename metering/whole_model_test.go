@@ -29,7 +29,7 @@ func TestB01B10MeterAndDispatcherHoldThroughCrashesAndFaults(t *testing.T) {
 			w := newWhole(t, filepath.Join(dir, fmt.Sprint("ledger", runs)))
 			defer w.end()
 			t.Repeat(map[string]func(*rapid.T){
-				"take": w.take, "pass": w.pass, "hour": w.hour, "clock": w.move, "license": w.relicense,
+				"take": w.take, "report": w.report, "pass": w.pass, "hour": w.hour, "clock": w.move, "license": w.relicense,
 				"AWS": w.market.turn, "trouble": w.trouble, "stop": w.stopped, "crash": w.crashed, "": w.check,
 			})
 		})
@@ -55,6 +55,7 @@ type whole struct {
 	taken  map[string]int64           // units let through, by license and feature
 	floor  map[string]int64           // of them, those that are on disk for sure
 	frozen map[string]metering.Record // by id
+	told   map[int]*told              // usage events, by number
 }
 
 func newWhole(t *rapid.T, path string) *whole {
@@ -63,6 +64,7 @@ func newWhole(t *rapid.T, path string) *whole {
 		clock:    new(clock).at(time.Date(2026, 12, 31, 21, 30, 0, 0, time.UTC)),
 		licenses: map[policy.Key]*policy.License{}, ids: map[string]time.Time{},
 		taken: map[string]int64{}, floor: map[string]int64{}, frozen: map[string]metering.Record{},
+		told: map[int]*told{},
 	}
 	w.cfg.CloseAfter = time.Duration(rapid.IntRange(0, 60).Draw(t, "closeAfter")) * time.Minute
 	w.cfg.Late = rapid.SampledFrom([]string{metering.LateRebook, metering.LateExpire}).Draw(t, "late")
@@ -144,9 +146,7 @@ func (w *whole) pass(t *rapid.T) {
 	}
 	synctest.Wait()
 	if !w.mortal.dead.Load() {
-		for k, n := range w.taken {
-			w.floor[k] = n
-		}
+		w.onDisk(t)
 	}
 }
 
@@ -186,9 +186,7 @@ func (w *whole) stopped(t *rapid.T) {
 	w.mortal.steps.Store(0)
 	w.halt()
 	if !w.mortal.dead.Load() {
-		for k, n := range w.taken {
-			w.floor[k] = n
-		}
+		w.onDisk(t)
 	}
 	w.restart(t)
 }
@@ -204,6 +202,10 @@ func (w *whole) restart(t *rapid.T) {
 	must(t, w.bolt.Close())
 	w.begin(t)
 	w.counts(t)
+	w.settleTold(t)
+	for _, e := range w.told {
+		e.unsure = false // those that are left are old: they count again, or not
+	}
 	clear(w.ids)
 	totals, err := w.bolt.Totals(t.Context(), "")
 	must(t, err)
@@ -234,6 +236,7 @@ func (w *whole) counts(t *rapid.T) {
 func (w *whole) check(t *rapid.T) {
 	synctest.Wait()
 	w.counts(t)
+	w.age()
 	must(t, ledgertest.Conserved(t.Context(), w.bolt))
 	rows, err := ledgertest.AllRows(t.Context(), w.bolt)
 	must(t, err)
