@@ -20,6 +20,9 @@ type HTTPSources struct {
 	Tenants TenantSource
 	// Claims believes claims.
 	Claims ClaimReader
+	// Charges finds who reported usage counts for, Usage counts it.
+	Charges ChargeSource
+	Usage   UsageTaker
 }
 
 // HTTP is the server of listen.http: what the application asks.
@@ -36,6 +39,7 @@ func NewHTTP(listeners []*listen.Listener, s HTTPSources, log *slog.Logger) *HTT
 	h.inner.HandleFunc("/", notFound)
 	h.inner.Handle("/v1/tenants/{tenant}/entitlements", methods{http.MethodGet: h.entitlements})
 	h.inner.Handle("/v1/check", methods{http.MethodPost: h.check})
+	h.inner.Handle("/v1/usage", methods{http.MethodPost: h.report})
 	(&tenants{s.Tenants, s.Claims, log}).mount(h.inner)
 	return h
 }

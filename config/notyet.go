@@ -43,14 +43,13 @@ type pending struct {
 func pendings() []pending {
 	return []pending{
 		{path: "role", msg: "only role all is built", when: isAny(RoleHub, RoleGate), refuse: always},
-		{path: "listen.http", msg: "neither forward-auth (/check/*) nor POST /v1/usage is served there yet"},
+		{path: "listen.http", msg: "forward-auth (/check/*) is not served there yet"},
 		{path: "products.*", msg: "subscription listings whose agreements name no license can't be read yet", when: isNamelessSubscription, refuse: always},
 		{path: "routes.*.meter.quantity", msg: "quantities of the response, and bytes, are not counted yet", when: isUnreadQuantity, refuse: isEnforced},
 		{path: "routes.*.meter.reserve", msg: "nothing is held against a quota yet", when: isNotZero, refuse: isEnforced},
 		{path: "routes.*.meter.when", msg: "served counts at the check for now", when: isAny(policy.WhenServed), always: true},
 		{path: "metering.unconfirmed", msg: "every allowed request counts at the check for now", refuse: countsServed},
 		{path: "metering.notBilled", msg: "every allowed request counts at the check for now, whatever the application answers", refuse: countsServed},
-		{path: "metering.remember", msg: "usage events are not taken yet"},
 		{path: "hub", msg: "hubs and gates are not built yet", when: isNotZero},
 	}
 }

@@ -51,7 +51,7 @@ func TestNotYetRefusesNothingOfTheExample(t *testing.T) {
 	want := []string{
 		" listen.http",
 		" routes[1].meter.when", " routes[3].meter.quantity", " routes[3].meter.reserve", " routes[3].meter.when",
-		" metering.unconfirmed", " metering.notBilled", " metering.remember",
+		" metering.unconfirmed", " metering.notBilled",
 	}
 	if diff := cmp.Diff(want, said(c)); diff != "" {
 		t.Errorf("not yet (-want +got):\n%s", diff)

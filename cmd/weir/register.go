@@ -11,7 +11,7 @@ import (
 
 // httpSources are where the answers of listen.http come from.
 func (n *node) httpSources() api.HTTPSources {
-	return api.HTTPSources{Entitlements: n.gate, Explainer: n.gate, Tenants: n.cache, Claims: n.claims}
+	return api.HTTPSources{Entitlements: n.gate, Explainer: n.gate, Tenants: n.cache, Claims: n.claims, Charges: n.gate, Usage: n.meter}
 }
 
 // publicSources are what listen.public works with.
