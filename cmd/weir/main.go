@@ -46,6 +46,7 @@ func verbs() []verb {
 		{"validate", "", "check a configuration: every mistake at once, with line and cure", validate},
 		{"explain", "METHOD URL", "the decision on a request and each step to it", explain},
 		{"usage list", "", "the ledger: counted, frozen, sent, answered", usageList},
+		{"usage salvage", "FILE", "what is whole in a damaged ledger that was set aside", usageSalvage},
 		{"tenants list", "", "who is tied to whom, and what each tenant holds", tenantsList},
 		{"tenants set", "TENANT", "tie a tenant to a buyer or a license, or make a direct customer", tenantsSet},
 		{"tenants remove", "TENANT", "tie a tenant to nothing", tenantsRemove},
@@ -57,7 +58,7 @@ func verbs() []verb {
 
 // later are the verbs that are reserved.
 func later() []string {
-	return []string{"doctor", "usage export", "usage rebook", "usage ack", "usage salvage", "grants", "procurement"}
+	return []string{"doctor", "usage export", "usage rebook", "usage ack", "grants", "procurement"}
 }
 
 func main() {
