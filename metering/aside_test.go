@@ -68,7 +68,7 @@ func TestB20AFileCutAnywhereIsSetAsideAndCountingGoesOn(t *testing.T) {
 	for at := 0; at <= len(whole); at += os.Getpagesize() {
 		cuts = append(cuts, at)
 	}
-	for range 60 {
+	for range 30 {
 		cuts = append(cuts, rand.IntN(len(whole)))
 	}
 	aside := 0
@@ -84,7 +84,7 @@ func TestB20AFileWithAnyByteChangedIsSetAsideOrRight(t *testing.T) {
 	whole, err := os.ReadFile(written(t))
 	must(t, err)
 	aside := 0
-	for range 300 {
+	for range 120 {
 		bad := bytes.Clone(whole)
 		for range 1 + rand.IntN(3) {
 			bad[rand.IntN(len(bad))] ^= 1 << rand.IntN(8)

@@ -75,7 +75,7 @@ type salvagedBook struct {
 // visit takes what was found at its place in the file.
 func (s *salvage) visit(e boltfile.Entry) {
 	switch {
-	case e.Stray:
+	case e.Stray && e.Bucket != bucketOpen && e.Bucket != bucketDue:
 		s.visitStray(e)
 	case e.Bucket == bucketBooks:
 		if k, ok := asBook(e); ok {

@@ -119,9 +119,9 @@ type meta struct {
 	tx       uint64
 }
 
-// checkLength compares the file with the number of pages that its newest meta page
-// names: bbolt would read beyond a torn one.
-func checkLength(path string) error {
+// checkMeta compares the file with what its meta pages say: bbolt would read beyond the end of
+// a torn one, and in place of a damaged meta page take the older one.
+func checkMeta(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -137,8 +137,10 @@ func checkLength(path string) error {
 		return fmt.Errorf("%s is not a file", path)
 	case !ok:
 		return fmt.Errorf("%w: no page of its %d bytes says what it is", ErrDamaged, info.Size())
-	case info.Size() < int64(m.pages)*m.pageSize:
-		return fmt.Errorf("%w: %d bytes of %d are there", ErrDamaged, info.Size(), int64(m.pages)*m.pageSize)
+	case info.Size() < m.size():
+		return fmt.Errorf("%w: %d bytes of %d are there", ErrDamaged, info.Size(), m.size())
+	case !m.paired(f):
+		return fmt.Errorf("%w: one of its two meta pages makes no sense, and it may be that of the last change", ErrDamaged)
 	}
 	return nil
 }
@@ -157,6 +159,20 @@ func newestMeta(f io.ReaderAt) (newest meta, found bool) {
 	}
 	return newest, found
 }
+
+// paired tells whether the other meta page is right too. bbolt would take the file for what it was a
+// change before; no crash leaves it so, since a meta page is less than a sector.
+func (m meta) paired(f io.ReaderAt) bool {
+	other := int64(0)
+	if m.offset == 0 {
+		other = m.pageSize
+	}
+	_, ok := readMeta(f, other)
+	return ok
+}
+
+// size is how long the meta page says that the file is.
+func (m meta) size() int64 { return int64(m.pages) * m.pageSize }
 
 // readMeta reads the meta page at an offset.
 func readMeta(f io.ReaderAt, offset int64) (meta, bool) {

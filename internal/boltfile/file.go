@@ -37,7 +37,7 @@ func OpenFile(path string, first func(*bbolt.Tx) error) (*File, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	if err := checkLength(path); err != nil {
+	if err := checkMeta(path); err != nil {
 		return nil, err
 	}
 	f, err := openAs(path, false)

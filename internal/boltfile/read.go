@@ -66,6 +66,9 @@ func Read(path string, visit func(Entry)) ([]Damage, error) {
 		if want := m.size(); r.size < want {
 			r.damaged(r.size, want-r.size, "", "the file is cut off here")
 		}
+		if r.behind = !m.paired(f); r.behind {
+			r.damaged(0, 2*r.pageSize, "", "one of the two pages that say what the file is can't be read: the last change may be missing")
+		}
 		r.tree("", m.root, 0)
 	default:
 		r.pageSize = int64(os.Getpagesize())
@@ -89,14 +92,12 @@ func Readable(path string) error {
 	return err
 }
 
-// size is how long the meta page says that the file is.
-func (m meta) size() int64 { return int64(m.pages) * m.pageSize }
-
 type reader struct {
 	file     io.ReaderAt
 	size     int64
 	pageSize int64
 	seen     map[uint64]bool
+	behind   bool // the tree may be that of the change before the last
 	visit    func(Entry)
 	damage   []Damage
 }
@@ -178,7 +179,7 @@ func (r *reader) leaf(bucket string, page []byte, offset int64, stray bool) {
 		case kind == bucketEntry:
 			r.bucket(key, value, offset, stray)
 		default:
-			r.visit(Entry{Bucket: bucket, Key: key, Value: value, Stray: stray})
+			r.visit(Entry{Bucket: bucket, Key: key, Value: value, Stray: stray || r.behind})
 		}
 	}
 }
