@@ -31,6 +31,8 @@ type Sources struct {
 	Status func(context.Context) (Status, error)
 	// Usage lists the ledger.
 	Usage UsageSource
+	// Keeper changes the ledger by hand.
+	Keeper UsageKeeper
 	// Licenses lists what memory holds.
 	Licenses LicenseSource
 	// Explainer decides without counting.
@@ -64,6 +66,8 @@ func NewAdmin(listeners []*listen.Listener, s Sources, profiles bool, log *slog.
 	a.inner.Handle("/metrics", methods{http.MethodGet: metrics.ServeHTTP})
 	a.inner.Handle("/v1/status", methods{http.MethodGet: a.status})
 	a.inner.Handle("/v1/usage", methods{http.MethodGet: a.usage})
+	a.inner.Handle("/v1/usage/{id}/rebook", methods{http.MethodPost: a.rebook})
+	a.inner.Handle("/v1/products/{product}/ack", methods{http.MethodPost: a.acknowledge})
 	a.inner.Handle("/v1/licenses", methods{http.MethodGet: a.licenses})
 	a.inner.Handle("/v1/licenses/{key...}", methods{http.MethodGet: a.license})
 	a.inner.Handle("/v1/explain", methods{http.MethodPost: a.explain})

@@ -140,7 +140,7 @@ func TestEveryEndpointAnswersBeforeThereIsData(t *testing.T) {
 		"/metrics":     ``,
 		"/v1/usage":    `{"rows":[]}`,
 		"/v1/licenses": `{"licenses":[]}`,
-		"/v1/status": `{"sources":{},"ledger":{},"disk":{"writable":false},"clock":{"offset":0},"feeds":{},"pins":[],"listen":{},` +
+		"/v1/status": `{"sources":{},"ledger":{},"disk":{"writable":false},"conflicts":[],"clock":{"offset":0},"feeds":{},"pins":[],"listen":{},` +
 			`"build":{"version":"","commit":"","go":""}}`,
 	}
 	for path, want := range tests {

@@ -9,7 +9,7 @@ import (
 // Reason is why a process is not ready.
 type Reason struct {
 	// Reason is one word: no_entitlements, entitlements_stale, ledger, place or draining; of a
-	// warning ledger_set_aside.
+	// warning ledger_set_aside or conflict.
 	Reason string `json:"reason"`
 	// Detail is a sentence for the operator.
 	Detail string `json:"detail"`
@@ -23,6 +23,8 @@ type Status struct {
 	Ledger map[metering.State]int64 `json:"ledger"`
 	// Disk tells whether the ledger can be written, and what was set aside.
 	Disk DiskStatus `json:"disk"`
+	// Conflicts are the signs of other writers that nobody has acknowledged.
+	Conflicts []metering.OtherWriter `json:"conflicts"`
 	// Clock is AWS's, as far as it is known.
 	Clock ClockStatus `json:"clock"`
 	// Feeds count what arrived, by feed and then by kind.
@@ -111,6 +113,9 @@ func (s Status) filled() Status {
 	}
 	if s.Ledger == nil {
 		s.Ledger = map[metering.State]int64{}
+	}
+	if s.Conflicts == nil {
+		s.Conflicts = []metering.OtherWriter{}
 	}
 	if s.Feeds == nil {
 		s.Feeds = map[string]map[string]int64{}

@@ -40,7 +40,9 @@ type UsagePage struct {
 
 // UsageRow is one row of the ledger.
 type UsageRow struct {
-	ID        string    `json:"id"`
+	ID string `json:"id"`
+	// Product is the configuration's key; empty where a direct customer may use every product.
+	Product   string    `json:"product,omitempty"`
 	License   string    `json:"license"`
 	Dimension string    `json:"dimension"`
 	Hour      time.Time `json:"hour"`
@@ -53,22 +55,35 @@ type UsageRow struct {
 	Assumed          bool      `json:"assumed"`
 	MeteringRecordID string    `json:"meteringRecordId"`
 	Error            string    `json:"error"`
+	// Ambiguous tells that AWS may have it: an attempt had no clear answer.
+	Ambiguous bool `json:"ambiguous,omitempty"`
+	// Deadline is when AWS stops to take it; of rows that are still to be sent.
+	Deadline time.Time `json:"deadline,omitzero"`
 }
 
 // NewUsagePage shows rows of the ledger.
 func NewUsagePage(rows []metering.Row, next string) UsagePage {
 	p := UsagePage{Rows: make([]UsageRow, len(rows)), Next: next}
-	for i, r := range rows {
-		p.Rows[i] = UsageRow{
-			ID: r.ID, License: string(r.License), Dimension: r.Dimension, Hour: r.Hour.UTC(), State: string(r.State),
-			Quantity: quantity(r.Quantity), Late: r.Late, Assumed: r.Assumed,
-			MeteringRecordID: r.MeteringRecordID, Error: r.Error,
-		}
-		if !r.Timestamp.IsZero() {
-			p.Rows[i].Timestamp = r.Timestamp.UTC()
-		}
+	for i := range rows {
+		p.Rows[i] = NewUsageRow(&rows[i])
 	}
 	return p
+}
+
+// NewUsageRow shows one row.
+func NewUsageRow(r *metering.Row) UsageRow {
+	shown := UsageRow{
+		ID: r.ID, Product: r.Product, License: string(r.License), Dimension: r.Dimension, Hour: r.Hour.UTC(), State: string(r.State),
+		Quantity: quantity(r.Quantity), Late: r.Late, Assumed: r.Assumed,
+		MeteringRecordID: r.MeteringRecordID, Error: r.Error, Ambiguous: r.Ambiguous,
+	}
+	if !r.Timestamp.IsZero() {
+		shown.Timestamp = r.Timestamp.UTC()
+	}
+	if slices.Contains([]metering.State{metering.Frozen, metering.Sent, metering.Blocked}, r.State) {
+		shown.Deadline = r.Deadline.UTC()
+	}
+	return shown
 }
 
 // quantity writes millionths as units.

@@ -78,9 +78,9 @@ func (t *boltTx) expireOverdue(now time.Time, late string) (ended []Row, err err
 
 // expire gives an overdue row its end.
 func (t *boltTx) expire(r *Row, now time.Time, late string) error {
-	certain := !r.Ambiguous && r.State != Sent
+	r.Ambiguous = r.Ambiguous || r.State == Sent // of an attempt that nobody heard of any more
 	r.State = Expired
-	if late != LateRebook || !certain || r.Units == 0 {
+	if late != LateRebook || r.Ambiguous || r.Units == 0 {
 		return nil
 	}
 	key := bookKey(r.License, r.Feature)

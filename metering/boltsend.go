@@ -142,8 +142,19 @@ func (b *Bolt) settlePlace() error {
 	if err != nil && !errors.Is(err, ErrPlace) {
 		return fmt.Errorf("check place: %w", err)
 	}
-	b.placeErr.Store(&err)
+	b.placed(err)
 	return nil
+}
+
+// placed remembers why nothing may be sent, or nil, and says when that changes.
+func (b *Bolt) placed(why error) {
+	before := b.placeErr.Swap(&why)
+	was := before != nil && *before != nil
+	if why != nil && !was {
+		b.log.Error("usage is counted and not sent, it belongs to another region or kind of agreement", "error", why)
+	} else if why == nil && was {
+		b.log.Info("usage is sent again, nothing of another place is left")
+	}
 }
 
 // nextPlace is the place that is known and what becomes of it; an ErrPlace where it has to stay.

@@ -41,7 +41,32 @@ func newBoltMetrics(b *Bolt, reg prometheus.Registerer) *boltMetrics {
 	register.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "weir_ledger_set_aside", Help: "Damaged ledger files that were set aside and are still in the state directory.",
 	}, func() float64 { return float64(len(b.Aside())) })
+	if reg != nil {
+		reg.MustRegister(&writerMetrics{b, prometheus.NewDesc("weir_usage_unacknowledged_conflicts",
+			"Usage records in conflict since `weir usage ack`, by product: another writer is the first cause.", []string{"product"}, nil)})
+	}
 	return m
+}
+
+// writerMetrics are the signs of other writers (BILLING B21), as the ledger holds them.
+type writerMetrics struct {
+	b    *Bolt
+	desc *prometheus.Desc
+}
+
+func (w *writerMetrics) Describe(to chan<- *prometheus.Desc) { to <- w.desc }
+
+func (w *writerMetrics) Collect(to chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	writers, err := w.b.OtherWriters(ctx)
+	if err != nil {
+		to <- prometheus.NewInvalidMetric(w.desc, err)
+		return
+	}
+	for i := range writers {
+		to <- prometheus.MustNewConstMetric(w.desc, prometheus.GaugeValue, float64(writers[i].Conflicts), productLabel(writers[i].Product))
+	}
 }
 
 // changed counts what a transaction did.

@@ -70,3 +70,31 @@ weir_usage_units_total{dimension="none",product="acme"} 3
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
 }
+
+func TestB21AConflictShowsInTheMetricsUntilItIsAcknowledged(t *testing.T) {
+	reg, now := prometheus.NewRegistry(), ledgertest.Hour().Add(66*time.Minute)
+	l, err := metering.OpenBolt(filepath.Join(t.TempDir(), "ledger"), metering.DefaultConfig(), place(), func() time.Time { return now }, discard(), reg)
+	must(t, err)
+	defer l.Close()
+	commitOne(t, l, 1)
+	must(t, l.Freeze(t.Context(), now, nil))
+	due, err := l.Due(t.Context(), now, 1)
+	must(t, err)
+	must(t, l.Sending(t.Context(), now, due))
+	due[0].State = metering.Sent
+	_, err = l.Settle(t.Context(), now, due, []metering.Outcome{{Answer: metering.Duplicate}})
+	must(t, err)
+	want := `
+# HELP weir_usage_unacknowledged_conflicts Usage records in conflict since ` + "`weir usage ack`" + `, by product: another writer is the first cause.
+# TYPE weir_usage_unacknowledged_conflicts gauge
+weir_usage_unacknowledged_conflicts{product="acme"} 1
+`
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "weir_usage_unacknowledged_conflicts"); err != nil {
+		t.Error(err)
+	}
+	_, _, err = l.Acknowledge(t.Context(), "acme")
+	must(t, err)
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(""), "weir_usage_unacknowledged_conflicts"); err != nil {
+		t.Error(err)
+	}
+}

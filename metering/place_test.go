@@ -1,8 +1,11 @@
 package metering_test
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,6 +71,32 @@ func TestB17OpenUnitsBindThePlaceAsWell(t *testing.T) {
 	must(t, b.Close())
 	b = openBolt(t, path, metering.DefaultConfig(), place())
 	must(t, b.Place())
+}
+
+func TestB17TheLogSaysWhenNothingIsSentFromHereAndWhenItIsAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger")
+	now := ledgertest.Hour().Add(66 * time.Minute)
+	b := openBolt(t, path, metering.DefaultConfig(), place())
+	commitOne(t, b, 1)
+	must(t, b.Freeze(t.Context(), now, nil))
+	must(t, b.Close())
+	elsewhere := place()
+	elsewhere.Region = "eu-west-1"
+	cfg := metering.DefaultConfig()
+	cfg.Late = metering.LateExpire
+	var log bytes.Buffer
+	b, err := metering.OpenBolt(path, cfg, elsewhere, time.Now, slog.New(slog.NewTextHandler(&log, nil)), nil)
+	must(t, err)
+	defer b.Close()
+	must(t, b.Freeze(t.Context(), now, nil))
+	if got := strings.Count(log.String(), "usage is counted and not sent"); got != 1 || !strings.Contains(log.String(), "us-east-1") {
+		t.Errorf("said %d times, want once with the region: %s", got, &log)
+	}
+	_, err = b.Expire(t.Context(), now.Add(48*time.Hour))
+	must(t, err)
+	if !strings.Contains(log.String(), "usage is sent again") {
+		t.Errorf("log: %s", &log)
+	}
 }
 
 func commitOne(t *testing.T, b *metering.Bolt, seq uint64) {

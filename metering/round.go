@@ -24,6 +24,8 @@ type lane struct {
 	suspects map[string]bool
 	stopped  bool // the round has met with trouble
 	progress bool // the round has sent a record for good
+	accepted int  // records of the round
+	units    int64
 }
 
 // roundEnd tells how one round of a product went.
@@ -48,7 +50,7 @@ func (l *lane) end(r roundEnd, limit time.Duration) {
 // that the product should be left alone for: the first trouble ends it.
 func (d *Dispatcher) round(ctx context.Context, l *lane, records []Record) roundEnd {
 	var calls errgroup.Group
-	l.stopped, l.progress = false, false
+	l.stopped, l.progress, l.accepted, l.units = false, false, 0, 0
 	free := make(chan struct{}, roundCalls)
 	for _, batch := range l.batches(records) {
 		free <- struct{}{} // before its turn: the batches go out in their order
@@ -71,6 +73,9 @@ func (d *Dispatcher) round(ctx context.Context, l *lane, records []Record) round
 		})
 	}
 	trouble := calls.Wait() != nil
+	if l.accepted > 0 {
+		d.log.Info("usage records accepted", "product", records[0].Product, "records", l.accepted, "units", l.units)
+	}
 	return roundEnd{l, trouble, l.progress}
 }
 
@@ -123,6 +128,18 @@ func (l *lane) learn(batch []Record, outcomes []Outcome) (trouble error) {
 		}
 	}
 	return trouble
+}
+
+// accept counts the rows that AWS has accepted.
+func (l *lane) accept(rows []Row) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range rows {
+		if rows[i].State == Accepted {
+			l.accepted++
+			l.units += rows[i].Units
+		}
+	}
 }
 
 // trouble tells whether the record has to be sent again soon.

@@ -139,7 +139,10 @@ func (d *Dispatcher) send(ctx context.Context, l *lane, batch []Record) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(l.learn(batch, outcomes), d.settle(ctx, batch, outcomes))
+	trouble := l.learn(batch, outcomes)
+	rows, err := d.settle(ctx, batch, outcomes)
+	l.accept(rows)
+	return errors.Join(trouble, err)
 }
 
 // attempt hands the batch over. Its error tells that it was cut off in the middle: what is marked as sent stays so.
@@ -161,7 +164,7 @@ func (d *Dispatcher) attempt(ctx context.Context, batch []Record) ([]Outcome, er
 }
 
 // settle writes the outcomes, also when ctx has ended: what AWS answered is not lost.
-func (d *Dispatcher) settle(ctx context.Context, batch []Record, outcomes []Outcome) error {
+func (d *Dispatcher) settle(ctx context.Context, batch []Record, outcomes []Outcome) ([]Row, error) {
 	reading, stop := context.WithTimeout(ctx, rereadTimeout)
 	defer stop()
 	active := d.actives(reading)
@@ -176,7 +179,7 @@ func (d *Dispatcher) settle(ctx context.Context, batch []Record, outcomes []Outc
 	for i := range rows {
 		d.tell(&rows[i])
 	}
-	return err
+	return rows, err
 }
 
 // actives reads licenses again, each once. One that can't be read is held to be
@@ -202,7 +205,8 @@ func (d *Dispatcher) tell(r *Row) {
 		"hour", r.Hour, "units", r.Units, "error", r.Error)
 	switch r.State {
 	case Conflict:
-		log.Error("AWS has another quantity for this hour and will not bill these units; does another weir send for this seller account?")
+		log.Error("AWS has another quantity for this hour and will not bill these units; does another weir send for this seller account? " +
+			"Hours without usage are not reported as 0 until `weir usage ack`")
 	case Refused:
 		log.Error("AWS refused this usage record, its license is not active; these units are not billed")
 	case Blocked:

@@ -149,6 +149,30 @@ func TestB10FrozenBeforeSent(t *testing.T) {
 	})
 }
 
+func TestAFreezeAndARoundAreOneLineOfTheLogEach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSending(t)
+		must(t, s.ledger.Close())
+		log := slog.New(slog.NewTextHandler(s.log, nil))
+		l, err := metering.OpenBolt(s.path, metering.DefaultConfig(), place(), s.clock.now, log, nil)
+		must(t, err)
+		defer l.Close()
+		s.ledger, s.aws.ledger = l, l
+		s.count("acme", 60)
+		s.start()
+		time.Sleep(5 * time.Second)
+		must(t, s.stop())
+		for _, line := range []string{
+			`msg="hours frozen" before=2027-01-01T00:00:00.000Z records=60 units=1830 zero_records=0`,
+			`msg="usage records accepted" product=acme records=60 units=1830`,
+		} {
+			if got := strings.Count(s.log.String(), line); got != 1 {
+				t.Errorf("%d lines %s in:\n%s", got, line, s.log)
+			}
+		}
+	})
+}
+
 func TestB14OneProductAndAtMost25RecordsACall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSending(t)

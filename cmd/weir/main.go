@@ -46,6 +46,9 @@ func verbs() []verb {
 		{"validate", "", "check a configuration: every mistake at once, with line and cure", validate},
 		{"explain", "METHOD URL", "the decision on a request and each step to it", explain},
 		{"usage list", "", "the ledger: counted, frozen, sent, answered", usageList},
+		{"usage export", "", "every row of the ledger as CSV or JSON lines", usageExport},
+		{"usage rebook", "ID", "give the units of a record that AWS will not bill to the present hour", usageRebook},
+		{"usage ack", "PRODUCT", "the conflicts of a product are dealt with: records of 0 go on", usageAck},
 		{"usage salvage", "FILE", "what is whole in a damaged ledger that was set aside", usageSalvage},
 		{"tenants list", "", "who is tied to whom, and what each tenant holds", tenantsList},
 		{"tenants set", "TENANT", "tie a tenant to a buyer or a license, or make a direct customer", tenantsSet},
@@ -58,7 +61,7 @@ func verbs() []verb {
 
 // later are the verbs that are reserved.
 func later() []string {
-	return []string{"doctor", "usage export", "usage rebook", "usage ack", "grants", "procurement"}
+	return []string{"doctor", "grants", "procurement"}
 }
 
 func main() {

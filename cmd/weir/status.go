@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -16,7 +17,7 @@ import (
 func (n *node) sources() api.Sources {
 	return api.Sources{
 		Metrics: n.reg, Ready: n.ready, Warnings: n.warnings, Status: n.status,
-		Usage: n.ledger, Licenses: held{n.cache}, Explainer: n.gate,
+		Usage: n.ledger, Keeper: hands{n.ledger, n.cfg.Policy.Products, n.aws.Clock.Now}, Licenses: held{n.cache}, Explainer: n.gate,
 		Tenants: n.cache, Claims: n.claims,
 	}
 }
@@ -46,6 +47,12 @@ func (n *node) warnings() []api.Reason {
 		warnings = append(warnings, api.Reason{Reason: "ledger_set_aside", Detail: fmt.Sprintf(
 			"A damaged ledger was set aside: `weir usage salvage %s` shows what AWS was not asked to bill. Move the file away once that is dealt with.", name)})
 	}
+	writers, _ := n.ledger.OtherWriters(context.Background()) // where it can't be read, `ledger` says so
+	for _, w := range writers {
+		warnings = append(warnings, api.Reason{Reason: "conflict", Detail: fmt.Sprintf(
+			"AWS held another quantity than %d records of product %s since %s: another weir or program seems to send for this seller account. "+
+				"No hour is reported as 0 until `weir usage ack %s`.", w.Conflicts, w.Product, w.Since.Format(time.RFC3339), w.Product)})
+	}
 	return warnings
 }
 
@@ -62,15 +69,18 @@ func (n *node) disk(err error) api.DiskStatus {
 // status tells how the node stands.
 func (n *node) status(ctx context.Context) (api.Status, error) {
 	states, err := n.ledger.States(ctx)
+	writers, writersErr := n.ledger.OtherWriters(ctx)
+	err = errors.Join(err, writersErr)
 	b := thisBuild()
 	s := api.Status{
-		Sources: map[string]api.SourceStatus{},
-		Ledger:  states,
-		Disk:    n.disk(err),
-		Clock:   api.ClockStatus{Offset: n.aws.Clock.Offset().Seconds()},
-		Feeds:   feeds(n.reg),
-		Listen:  map[string]string{},
-		Build:   api.Build{Version: b.Version, Commit: b.Commit, Go: b.Go},
+		Sources:   map[string]api.SourceStatus{},
+		Ledger:    states,
+		Disk:      n.disk(err),
+		Conflicts: writers,
+		Clock:     api.ClockStatus{Offset: n.aws.Clock.Offset().Seconds()},
+		Feeds:     feeds(n.reg),
+		Listen:    map[string]string{},
+		Build:     api.Build{Version: b.Version, Commit: b.Commit, Go: b.Go},
 	}
 	for _, one := range n.doors.each() {
 		s.Listen[one.name] = one.listener.String()

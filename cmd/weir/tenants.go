@@ -111,7 +111,7 @@ func tenantsSet(ctx context.Context, c *console, fs *flag.FlagSet, args []string
 	})
 	fs.StringVar(&asked.Plan, "plan", "", "make a direct customer with this `PLAN`")
 	fs.StringVar(&asked.Product, "product", "", "only for this `PRODUCT`; beside -account, -customer or -plan")
-	id, err := parseTenant(fs, args)
+	id, err := parseOne(fs, args)
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func tieOnDisk(ctx context.Context, disk *cache.Cache, id string, asked api.TieR
 func tenantsRemove(ctx context.Context, c *console, fs *flag.FlagSet, args []string) error {
 	file := fs.String("config", defaultConfig, "the configuration `FILE`")
 	at := adminFlag(fs)
-	id, err := parseTenant(fs, args)
+	id, err := parseOne(fs, args)
 	if err != nil {
 		return err
 	}
@@ -161,8 +161,8 @@ func tenantsRemove(ctx context.Context, c *console, fs *flag.FlagSet, args []str
 	})
 }
 
-// parseTenant reads the tenant, which may stand before or after the flags.
-func parseTenant(fs *flag.FlagSet, args []string) (id string, err error) {
+// parseOne reads the one argument of a verb, which may stand before or after the flags.
+func parseOne(fs *flag.FlagSet, args []string) (id string, err error) {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		_, err = parse(fs, args[1:], 0)
 		return args[0], err

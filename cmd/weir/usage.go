@@ -21,20 +21,13 @@ func usageList(ctx context.Context, c *console, fs *flag.FlagSet, args []string)
 	at := adminFlag(fs)
 	asJSON := fs.Bool("json", false, "print JSON, as GET /v1/usage answers")
 	limit := fs.Int("limit", 1000, "at most `N` rows")
-	query := url.Values{}
-	for name, what := range map[string]string{
-		"license": "only of this license `KEY`", "dimension": "only of this `DIMENSION`",
-		"state": "only in this `STATE`: open, frozen, sent, accepted, ...", "hour": "only of this `HOUR`, as 2026-03-10T14:00:00Z",
-		"after": "the page after this `ID`, the `next` of the page before",
-	} {
-		fs.Func(name, what, func(s string) error { query.Set(name, s); return nil })
-	}
+	query := usageFlags(fs)
+	fs.Func("after", "the page after this `ID`, the `next` of the page before", func(s string) error { query.Set("after", s); return nil })
 	if _, err := parse(fs, args, 0); err != nil {
 		return err
 	}
 	query.Set("limit", strconv.Itoa(*limit))
-	filter, err := api.UsageFilter(query)
-	if err != nil {
+	if _, err := api.UsageFilter(query); err != nil {
 		return &usageError{err.Error()}
 	}
 	k, err := newKeeper(c, *file, *at)
@@ -42,9 +35,8 @@ func usageList(ctx context.Context, c *console, fs *flag.FlagSet, args []string)
 		return err
 	}
 	var page api.UsagePage
-	err = k.call(ctx, http.MethodGet, "/v1/usage", query, nil, &page, func(disk *stored) error {
-		rows, next, err := disk.ledger.Rows(ctx, filter)
-		page = api.NewUsagePage(rows, next)
+	err = k.call(ctx, http.MethodGet, "/v1/usage", query, nil, &page, func(disk *stored) (err error) {
+		page, err = disk.page(ctx, query)
 		return err
 	})
 	if err != nil {
@@ -54,6 +46,18 @@ func usageList(ctx context.Context, c *console, fs *flag.FlagSet, args []string)
 		return json.NewEncoder(c.out).Encode(page)
 	}
 	return showUsage(c.out, page)
+}
+
+// usageFlags are the flags that choose rows, and the query that they make.
+func usageFlags(fs *flag.FlagSet) url.Values {
+	query := url.Values{}
+	for name, what := range map[string]string{
+		"license": "only of this license `KEY`", "dimension": "only of this `DIMENSION`",
+		"state": "only in this `STATE`: open, frozen, sent, accepted, ...", "hour": "only of this `HOUR`, as 2026-03-10T14:00:00Z",
+	} {
+		fs.Func(name, what, func(s string) error { query.Set(name, s); return nil })
+	}
+	return query
 }
 
 // showUsage prints rows as a table.
@@ -76,5 +80,9 @@ func showUsage(out io.Writer, page api.UsagePage) error {
 	if page.Next != "" {
 		fmt.Fprintf(w, "more: -after %s\n", page.Next)
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	tellLosses(out, page.Rows)
+	return nil
 }
