@@ -24,8 +24,8 @@ type Process struct {
 	err   error // of Wait, once ended is closed
 }
 
-// start runs a program with its output in dir/name.log. It is killed with this process.
-func start(name, dir, binary string, env []string, args ...string) (*Process, error) {
+// Start runs a program with its output in dir/name.log. It is killed with this process.
+func Start(name, dir, binary string, env []string, args ...string) (*Process, error) {
 	log, err := os.OpenFile(filepath.Join(dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open log of %s: %w", name, err)
@@ -46,8 +46,8 @@ func start(name, dir, binary string, env []string, args ...string) (*Process, er
 	return p, nil
 }
 
-// await asks until ready says so; a process that ends before is an error with what it said.
-func (p *Process) await(ctx context.Context, ready func(context.Context) bool) error {
+// Await asks until ready says so; a process that ends before is an error with what it said.
+func (p *Process) Await(ctx context.Context, ready func(context.Context) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for !ready(ctx) {

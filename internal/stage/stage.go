@@ -175,12 +175,12 @@ func (s *Stage) startEmulator(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.emulator, err = start("emulator", s.plan.Dir, s.plan.Weir, s.plan.Env,
+	s.emulator, err = Start("emulator", s.plan.Dir, s.plan.Weir, s.plan.Env,
 		"emulator", "-listen", s.address(portEmulator), "-scenario", scenario)
 	if err != nil {
 		return err
 	}
-	return s.emulator.await(ctx, answers(s.URL+"/_control/clock"))
+	return s.emulator.Await(ctx, answers(s.URL+"/_control/clock"))
 }
 
 // state is the line of the configuration that names the state directory.
@@ -199,10 +199,10 @@ func (s *Stage) StartWeir(ctx context.Context) error {
 	}
 	s.ConfigFile = file
 	env := append([]string{"AWS_ACCESS_KEY_ID=demo", "AWS_SECRET_ACCESS_KEY=demo", "AWS_EC2_METADATA_DISABLED=true"}, s.plan.Env...)
-	if s.weir, err = start("weir", s.plan.Dir, s.plan.Weir, env, "serve", "-config", file); err != nil {
+	if s.weir, err = Start("weir", s.plan.Dir, s.plan.Weir, env, "serve", "-config", file); err != nil {
 		return err
 	}
-	return s.weir.await(ctx, answers("http://"+s.Admin+"/readyz"))
+	return s.weir.Await(ctx, answers("http://"+s.Admin+"/readyz"))
 }
 
 // StopWeir ends weir with SIGTERM and waits; weir has to exit with 0.
@@ -218,12 +218,12 @@ func (s *Stage) StartEnvoy(ctx context.Context) error {
 		return err
 	}
 	// The base id keeps several Envoys on one machine apart.
-	s.envoy, err = start("envoy", s.plan.Dir, s.plan.Envoy, nil,
+	s.envoy, err = Start("envoy", s.plan.Dir, s.plan.Envoy, nil,
 		"-c", file, "--concurrency", "2", "--use-dynamic-base-id", "-l", "warning")
 	if err != nil {
 		return err
 	}
-	return s.envoy.await(ctx, answers("http://"+s.address(portEnvoy)+"/ready"))
+	return s.envoy.Await(ctx, answers("http://"+s.address(portEnvoy)+"/ready"))
 }
 
 // Status reads a JSON document of weir's admin API.
