@@ -2,6 +2,8 @@
 # make test   every test, with all the set-up it needs (race detector on, Envoy required)
 # make soak   what takes longer: ten times the floods and models of make test
 # make lint   golangci-lint, generated documents fresh
+# make test-real  weir as it is installed: the chart in a real Kubernetes API server, the image built and run (Linux, root)
+# make image  dist/: static binaries with their SBOMs, and with buildah the images for amd64 and arm64
 # make build  bin/weir
 # make envoy  the Envoy binary that the demo and the tests run
 
@@ -10,6 +12,7 @@ CACHE := $(CURDIR)/.cache
 ENVOY := $(CACHE)/envoy
 VENV  := $(CACHE)/venv
 LINT  := $(CACHE)/golangci-lint
+REAL  := $(CACHE)/real
 
 # Versions of what is not a Go module. CI and a laptop run the same.
 ENVOY_VERSION := 1.40.0
@@ -17,7 +20,7 @@ BOTO3_VERSION := 1.44.5
 
 export WEIR_ENVOY ?= $(ENVOY)
 
-.PHONY: demo test soak lint build envoy docs clean
+.PHONY: demo test test-real real soak lint build image envoy docs docs-chart clean
 
 build:
 	go build -trimpath -o bin/weir ./cmd/weir
@@ -28,6 +31,19 @@ demo: build $(ENVOY)
 test: $(ENVOY) $(VENV)/boto3-$(BOTO3_VERSION)
 	WEIR_REQUIRE_ENVOY=1 WEIR_REQUIRE_BOTO3=1 WEIR_PYTHON=$(VENV)/bin/python \
 		go test -race -timeout 15m ./...
+
+# What is installed listens on every address: these tests run in a network of their own, which has loopback only.
+test-real: image $(ENVOY)
+	go mod download
+	WEIR_REAL=$(REAL)/bin WEIR_REQUIRE_REAL=1 WEIR_REQUIRE_ENVOY=1 unshare --net sh -c \
+		'ip link set lo up && exec go test -timeout 30m ./e2e/install'
+
+# The real servers and tools; each is built or fetched once.
+real: | $(CACHE)
+	tools/real.sh $(REAL)
+
+image: real
+	tools/image.sh $(REAL)/bin/cyclonedx-gomod
 
 soak: $(ENVOY)
 	go test -timeout 30m ./cache -run Flood -strangers 10000000
@@ -40,6 +56,10 @@ lint: $(LINT)
 
 docs:
 	go run ./internal/refgen > docs/configuration.md
+
+# The chart's README, from the comments of its values; `make test-real` looks whether it is fresh.
+docs-chart: real
+	$(REAL)/bin/helm-docs --sort-values-order file --chart-search-root charts/weir
 
 envoy: $(ENVOY)
 
@@ -64,4 +84,4 @@ $(CACHE):
 	mkdir -p $@
 
 clean:
-	rm -rf bin $(CACHE)
+	rm -rf bin dist $(CACHE)
