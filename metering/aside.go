@@ -80,7 +80,10 @@ func (b *Bolt) fill(tx *bbolt.Tx, begun beginning) error {
 }
 
 func makeBuckets(tx *bbolt.Tx) error {
-	for _, name := range []string{bucketMeta, bucketBooks, bucketOpen, bucketRows, bucketDue, bucketLost, bucketEvents, bucketArrivals} {
+	for _, name := range []string{
+		bucketMeta, bucketBooks, bucketOpen, bucketRows, bucketDue, bucketLost, bucketEvents, bucketArrivals,
+		bucketWaiting, bucketTokens,
+	} {
 		if _, err := tx.CreateBucket([]byte(name)); err != nil {
 			return err
 		}

@@ -42,21 +42,25 @@ const (
 // The buckets. Values carry a checksum; those of open and due are empty, their
 // keys are what they hold:
 //
-//	meta   format, closed, place, states, writers, presence, begun
+//	meta   format, closed, place, states, writers, presence, begun, forgotten
 //	books  license NUL feature -> book
 //	open   hour, key of the book: where Freeze looks
 //	rows   hour, id of the row -> Row
 //	events id of a usage event -> when it came, in seconds, and a checksum of both
 //	arrivals  when, number -> ids of usage events: where Forget looks
 //	due    product NUL deadline, key of the row: the unsettled rows, as they have to be sent
+//	waiting  key of the book: those of which checks wait for their access log entry
+//	tokens   epoch, number / 4096: which tokens are used, in binary
 //	lost   key of the row: the rows that AWS will not bill, for people to look at
 const (
-	bucketMeta  = "meta"
-	bucketBooks = "books"
-	bucketOpen  = "open"
-	bucketRows  = "rows"
-	bucketDue   = "due"
-	bucketLost  = "lost"
+	bucketMeta    = "meta"
+	bucketBooks   = "books"
+	bucketOpen    = "open"
+	bucketRows    = "rows"
+	bucketDue     = "due"
+	bucketLost    = "lost"
+	bucketWaiting = "waiting"
+	bucketTokens  = "tokens"
 
 	bucketEvents   = "events"
 	bucketArrivals = "arrivals"
@@ -73,12 +77,14 @@ const (
 	metaBegun = "begun"
 	// metaEvents holds the number of ids of usage events.
 	metaEvents = "events"
+	// metaForgotten is up to when used tokens may be forgotten.
+	metaForgotten = "forgotten"
 )
 
 // boltTx is one transaction on the ledger's buckets.
 type boltTx struct {
 	meta, books, open, rows, due, lost *bbolt.Bucket
-	events, arrivals                   *bbolt.Bucket
+	events, arrivals, waiting, tokens  *bbolt.Bucket
 
 	begun   *beginning
 	now     time.Time // AWS time, in a transaction that gives rows their end
@@ -123,7 +129,18 @@ func (t *boltTx) putBook(key []byte, b *book, before []time.Time) error {
 			return err
 		}
 	}
+	if err := t.putWaiting(key, b); err != nil {
+		return err
+	}
 	return t.books.Put(key, value)
+}
+
+// putWaiting keeps the index of the books that hold checks in flight.
+func (t *boltTx) putWaiting(key []byte, b *book) error {
+	if len(b.Pending.Cells) == 0 {
+		return t.waiting.Delete(key)
+	}
+	return t.waiting.Put(key, nil)
 }
 
 // row reads one row; nil where there is none.
@@ -243,19 +260,33 @@ func seal(v any) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode ledger value: %w", err)
 	}
+	return sum(body), nil
+}
+
+// sum puts a checksum before a value.
+func sum(body []byte) []byte {
 	value := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), crc32.Checksum(body, castagnoli()))
-	return append(value, body...), nil
+	return append(value, body...)
 }
 
 // unseal decodes a value whose checksum is right.
 func unseal(value []byte, v any) error {
-	if len(value) < 4 || binary.BigEndian.Uint32(value) != crc32.Checksum(value[4:], castagnoli()) {
-		return fmt.Errorf("%w: checksum is wrong", ErrCorrupt)
+	body, err := unsum(value)
+	if err != nil {
+		return err
 	}
-	if err := json.Unmarshal(value[4:], v); err != nil {
+	if err := json.Unmarshal(body, v); err != nil {
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return nil
+}
+
+// unsum is a value without its checksum, which has to be right.
+func unsum(value []byte) ([]byte, error) {
+	if len(value) < 4 || binary.BigEndian.Uint32(value) != crc32.Checksum(value[4:], castagnoli()) {
+		return nil, fmt.Errorf("%w: checksum is wrong", ErrCorrupt)
+	}
+	return value[4:], nil
 }
 
 // castagnoli is the table of CRC-32C, which the package crc32 makes once.

@@ -39,7 +39,7 @@ func (b *Bolt) Commit(ctx context.Context, writer string, seq uint64, deltas []D
 				return err
 			}
 		}
-		return nil
+		return t.putTokens(deltas)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("commit %d counts: %w", len(deltas), err)
@@ -75,6 +75,7 @@ func (t *boltTx) commit(key []byte, writer string, seq uint64, deltas []Delta, i
 	for _, i := range indexes {
 		k.apply(&deltas[i], closed)
 	}
+	k.Pending.tidy()
 	k.Writers[writer] = seq
 	return k.total(writer), true, t.putBook(key, k, before)
 }

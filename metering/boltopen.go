@@ -46,8 +46,8 @@ func (b *Bolt) start(reg prometheus.Registerer) (*Bolt, error) {
 // Close releases the file.
 func (b *Bolt) Close() error { return b.file.close() }
 
-// verify reads everything that is not settled: books, open hours, and the rows that are
-// due; and where there was a sign of damage all others too, usage events among them.
+// verify reads everything that is not settled: books, open hours, the tokens of checks, and the rows
+// that are due; and where there was a sign of damage all others too, usage events among them.
 func (b *Bolt) verify(tx *bbolt.Tx, all bool) error {
 	t, err := newBoltTx(tx, nil)
 	if err != nil {
@@ -61,6 +61,9 @@ func (b *Bolt) verify(tx *bbolt.Tx, all bool) error {
 		return err
 	}
 	if err := t.verifyBooks(); err != nil {
+		return err
+	}
+	if err := t.eachBlock(func(*TokenBlock) error { return nil }); err != nil {
 		return err
 	}
 	if err := t.eachDue(time.Time{}, func(*Row) (bool, error) { return true, nil }); err != nil {
@@ -110,6 +113,9 @@ func (t *boltTx) verifyBooks() error {
 		}
 		if !bytes.Equal(key, bookKey(k.License, k.Feature)) {
 			return fmt.Errorf("%w: a book of %q is at %q", ErrCorrupt, k.License, key)
+		}
+		if len(k.Pending.Cells) > 0 && t.waiting.Get(key) == nil {
+			return fmt.Errorf("%w: the checks in flight of %q are in no index", ErrCorrupt, key)
 		}
 		for _, h := range k.hours() {
 			if found, _ := open.Seek(openKey(h, key)); !bytes.Equal(found, openKey(h, key)) {
@@ -162,6 +168,7 @@ func newBoltTx(tx *bbolt.Tx, begun *beginning) (*boltTx, error) {
 	for name, bucket := range map[string]**bbolt.Bucket{
 		bucketMeta: &t.meta, bucketBooks: &t.books, bucketOpen: &t.open, bucketRows: &t.rows, bucketDue: &t.due,
 		bucketLost: &t.lost, bucketEvents: &t.events, bucketArrivals: &t.arrivals,
+		bucketWaiting: &t.waiting, bucketTokens: &t.tokens,
 	} {
 		if *bucket = tx.Bucket([]byte(name)); *bucket == nil {
 			return nil, fmt.Errorf("%w: its part %q is missing", ErrCorrupt, name)

@@ -193,7 +193,7 @@ func (t *boltTx) conflict(known, wanted Place) error {
 	return nil
 }
 
-// unsettled counts the open and unsettled rows of products, direct customers' apart: those are never sent.
+// unsettled counts the open and unsettled rows, and the books with checks in flight, of products; direct customers' apart: those are never sent.
 func (t *boltTx) unsettled(of func(product string) bool) (n int, err error) {
 	err = t.eachDue(time.Time{}, func(r *Row) (bool, error) {
 		if of(r.Product) {
@@ -204,12 +204,16 @@ func (t *boltTx) unsettled(of func(product string) bool) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	err = t.open.ForEach(func(k, _ []byte) error {
-		book, err := t.book(k[8:])
+	count := func(key []byte) error {
+		book, err := t.book(key)
 		if err == nil && book != nil && book.License.Kind() != policy.KindDirect && of(book.Product) {
 			n++
 		}
 		return err
-	})
+	}
+	if err := t.open.ForEach(func(k, _ []byte) error { return count(k[8:]) }); err != nil {
+		return 0, err
+	}
+	err = t.waiting.ForEach(func(k, _ []byte) error { return count(k) })
 	return n, err
 }

@@ -35,6 +35,8 @@ type book struct {
 	Unpriced int64 `json:"unpriced,omitzero"`
 
 	Lines []line `json:"lines,omitempty"`
+
+	Pending pending `json:"pending,omitzero"`
 }
 
 // line is what a book bills in one dimension at one rate.
@@ -53,12 +55,17 @@ type openHour struct {
 	Late  bool      `json:"late,omitempty"`
 }
 
-// apply counts a delta. Hours before closed are frozen.
+// apply takes a delta over. Hours before closed are frozen.
 func (b *book) apply(d *Delta, closed time.Time) {
 	b.describe(d)
-	hour := b.open(d.Hour, closed)
-	if hour.After(d.Hour) {
-		hour = b.open(latest(hour, d.Else), closed)
+	if d.Kind != Counted {
+		b.Pending.apply(d)
+		return
+	}
+	wanted := b.within(d.Hour)
+	hour := b.open(wanted, closed)
+	if hour.After(wanted) {
+		hour = b.open(latest(hour, b.within(d.Else)), closed)
 	}
 	used := b.count(hour, d)
 
@@ -90,6 +97,15 @@ func (b *book) describe(d *Delta) {
 	if hourOf(d.First).Equal(began) && (b.First.IsZero() || d.First.Before(b.First)) {
 		b.First = d.First
 	}
+}
+
+// within is the hour, or that in which the license ended: what was let through before and is counted
+// after it is of its last hour, as long as that is open (BILLING B15).
+func (b *book) within(h time.Time) time.Time {
+	if b.Ends.IsZero() {
+		return h
+	}
+	return earliest(h, hourOf(b.Ends))
 }
 
 // open is the first hour from h on that is not frozen (BILLING B09).
@@ -150,6 +166,8 @@ func (b *book) total(writer string) Total {
 	t := Total{
 		License: b.License, Feature: b.Feature, Seq: b.Writers[writer], Periods: b.Periods,
 		Counted: b.Counted, Included: b.Included, Billable: b.Billable, Overrun: b.Overrun, Unpriced: b.Unpriced,
+		Closed: b.Closed, Issued: b.Pending.Issued, Resolved: b.Pending.Resolved, Pending: slices.Clone(b.Pending.Cells), Settled: b.Pending.Settled,
+		Turns: slices.Clone(b.Pending.Turns),
 	}
 	if b.Closed.After(b.Ends) {
 		t.Ends = b.Ends

@@ -158,10 +158,11 @@ func (m *Meter) Flush(ctx context.Context) error {
 	return err
 }
 
-// close freezes the hours that have ended, once what was counted in them is
-// committed, removes rows that are old, and ends the records whose deadline has passed.
+// close ends what waited too long, freezes the hours that have ended, once what was counted in
+// them is committed, removes what is old, and ends the records whose deadline has passed.
 func (m *Meter) close(ctx context.Context) error {
 	now := m.now()
+	m.settle(now)
 	if err := m.attend(ctx, now); err != nil {
 		return err
 	}
@@ -176,9 +177,13 @@ func (m *Meter) close(ctx context.Context) error {
 			return err
 		}
 		m.closed = closed
-		if err := m.ledger.Prune(ctx, now); err != nil {
+		if err := errors.Join(m.ledger.Prune(ctx, now), m.forget(ctx, now)); err != nil {
 			return err
 		}
+	}
+	m.lookAtDates(now, m.closed)
+	if len(m.lastHours()) > 0 {
+		m.wakeUp() // one may have waited long enough
 	}
 	ended, err := m.ledger.Expire(ctx, now)
 	for i := range ended {
@@ -198,14 +203,15 @@ func (m *Meter) tell(r *Row) {
 	log.Error("usage record expired, AWS will not bill these units")
 }
 
-// commit commits what is pending and then the ends of licenses. The caller has the token.
+// commit commits what is new, and then has last hours frozen. The caller has the token.
 func (m *Meter) commit(ctx context.Context) error {
+	m.giveUp(m.now())
 	for {
 		if len(m.batch.deltas) == 0 {
 			m.drain()
 		}
 		if len(m.batch.deltas) == 0 {
-			return m.commitEnds(ctx)
+			return m.commitLast(ctx)
 		}
 		if err := m.write(ctx); err != nil {
 			return err
@@ -213,61 +219,54 @@ func (m *Meter) commit(ctx context.Context) error {
 	}
 }
 
-// drain makes the next batch of everything that is pending.
+// drain makes the next batch of everything that is new.
 func (m *Meter) drain() {
 	m.dirty.Lock()
 	tallies := m.dirty.tallies
 	m.dirty.tallies = nil
 	m.dirty.Unlock()
 	for _, y := range tallies {
-		cells, shadow := y.drain()
+		d := y.drain()
+		if d.waits {
+			m.waiting.Lock()
+			m.waiting.tallies[y] = struct{}{}
+			m.waiting.Unlock()
+		}
 		l := y.record.license.Load()
-		if shadow > 0 {
-			m.metrics.shadow.WithLabelValues(productLabel(l.Product), y.feature).Add(float64(shadow))
+		if d.shadow > 0 {
+			m.metrics.shadow.WithLabelValues(productLabel(l.Product), y.feature).Add(float64(d.shadow))
 		}
-		for _, c := range cells {
-			m.metrics.counted(l, &c)
-			m.batch.deltas = append(m.batch.deltas, Delta{
-				License: l.Key, Account: l.Account, Customer: l.Customer, Product: l.Product, Feature: y.feature,
-				Hour: c.hour, Quantity: c.quantity, First: c.first, Starts: l.Starts, Ends: l.Ended, Terms: c.terms,
-			})
+		for i := range d.counts {
+			m.metrics.counted(l, &d.counts[i])
 		}
+		m.batch.add(l, y.feature, m.epoch, &d)
 	}
 	if len(m.batch.deltas) > 0 {
 		m.batch.seq++
 	}
 }
 
-// commitEnds tells the ledger which licenses have ended, so that their open hours are
-// frozen while AWS still takes them: for one hour (BILLING B15).
-func (m *Meter) commitEnds(ctx context.Context) error {
-	m.mu.Lock()
-	ended := m.ended
-	m.ended = nil
-	m.mu.Unlock()
-	for i, r := range ended {
-		l := r.license.Load()
-		if l.Ended.IsZero() {
-			continue
-		}
-		if !r.used() {
-			m.setEnds(r, l)
-			continue
-		}
-		if err := m.ledger.FreezeLicense(ctx, m.now(), l.Key, l.Ended); err != nil {
-			m.mu.Lock()
-			m.ended = append(m.ended, ended[i:]...)
-			m.mu.Unlock()
-			return err
-		}
-		m.setEnds(r, l)
+// add adds what one tally hands over.
+func (c *commit) add(l *policy.License, feature string, epoch uint64, d *drained) {
+	base := Delta{
+		License: l.Key, Account: l.Account, Customer: l.Customer, Product: l.Product, Feature: feature,
+		Starts: l.Starts, Ends: l.Ended,
 	}
-	return nil
-}
-
-// setEnds remembers that the ledger knows the license's end.
-func (m *Meter) setEnds(r *record, l *policy.License) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	r.ends = l.Ended
+	for i := range d.moves {
+		move, next := &d.moves[i], base
+		next.Kind, next.Minute, next.Terms = move.kind, minuteTime(move.from.minute), move.terms
+		next.Count, next.Quantity, next.Held, next.Tokens = move.count, move.units, move.held, move.tokens
+		switch move.kind {
+		case Issued:
+			next.Epoch, next.Turn = epoch, d.turn
+		case Moved:
+			next.To = minuteTime(move.to)
+		}
+		c.deltas = append(c.deltas, next)
+	}
+	for i := range d.counts {
+		cell, next := &d.counts[i], base
+		next.Hour, next.First, next.Quantity, next.Terms = cell.hour, cell.first, cell.quantity, cell.terms
+		c.deltas = append(c.deltas, next)
+	}
 }

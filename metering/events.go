@@ -244,8 +244,8 @@ func (y *tally) settle(t *Total) {
 		if p != policy.Term {
 			_, s.end = p.Bounds(start, time.Time{}, time.Time{})
 		}
-		for i := range y.pending {
-			if c := &y.pending[i]; p == policy.Term || !c.hour.Before(start) {
+		for i := range y.counts {
+			if c := &y.counts[i]; p == policy.Term || !c.hour.Before(start) {
 				s.Used += c.quantity
 			}
 		}

@@ -52,6 +52,11 @@ type Ledger interface {
 	Recall(ctx context.Context, now time.Time, ids []EventID) (Memory, error)
 	// Forget removes the ids of events that came longer ago.
 	Forget(ctx context.Context, now time.Time) error
+	// Tokens reads which tokens of checks are used: those of committed deltas. Some of the minutes
+	// before the second result may be forgotten (BILLING B04).
+	Tokens(ctx context.Context) ([]TokenBlock, time.Time, error)
+	// ForgetTokens removes the blocks of tokens whose latest minute is before an instant, and remembers it.
+	ForgetTokens(ctx context.Context, before time.Time) error
 	// Totals reads the totals of every license and feature, to start from, with the last sequence of the writer.
 	Totals(ctx context.Context, writer string) ([]Total, error)
 	// Rows lists ledger rows for people, open ones among them, by hour.
@@ -82,25 +87,38 @@ var (
 	ErrEnded = errors.New("license has ended")
 )
 
-// Delta is what one commit adds for one license, feature, hour and set of terms.
+// Delta is what one commit changes for one license, feature and set of terms: units
+// counted in an hour, or checks that wait, by the minute in which they were let through.
 type Delta struct {
+	Kind     Kind
 	License  policy.Key
 	Account  string // the buyer's AWS account, as the record needs it
 	Customer string // the legacy customer identifier, as the record needs it
 	Product  string // the configuration's key of the product
 	Feature  string
-	Hour     time.Time // start of the hour, UTC
-	Quantity int64     // units, > 0
-	First    time.Time // the first whole second at which weir counted in this hour (BILLING B10)
+	Quantity int64     // units: counted, > 0; of checks, those known at the check
 	Starts   time.Time // when the license began
 	Ends     time.Time // when it ended; zero while active
-	Late     bool
 	Terms    policy.Terms
-	Else     time.Time // the hour that takes it, late, where Hour is not open; zero: the first that is open
+
+	// Of counted units:
+	Hour  time.Time // start of the hour, UTC
+	First time.Time // the first whole second at which weir counted in this hour (BILLING B10)
+	Late  bool
+	Else  time.Time // the hour that takes it, late, where Hour is not open; zero: the first that is open
 	// Events are the usage events whose units are in it, which came at Seen. Their ids are kept with the
 	// units: both or neither.
 	Events []EventID
 	Seen   time.Time
+
+	// Of checks:
+	Minute time.Time // start of the minute, UTC
+	To     time.Time // the minute that Moved moves to
+	Count  int64     // checks
+	Held   int64     // units held for them
+	Epoch  uint64    // of Issued: the process that let them through
+	Turn   uint32    // of Issued: which of its commits for this license and feature this is
+	Tokens Tokens    // of Resolved and Moved: the checks, whose tokens are used from now on
 }
 
 // Memory is what a ledger knows of usage events.
@@ -109,6 +127,18 @@ type Memory struct {
 	Held   int64     // ids that are kept
 	Oldest time.Time // when the first of them came; zero: none is kept
 }
+
+// Kind is what a Delta is about (BILLING B04).
+type Kind uint8
+
+// The kinds of delta.
+const (
+	Counted  Kind = iota // units
+	Issued               // checks let through, which wait for their access log entry
+	Moved                // checks that a sign of life brought to a later minute
+	Resolved             // checks that have come to an end
+	Settled              // checks whose waiting ended without an entry, with their minute
+)
 
 // Total is how one license and feature stand.
 type Total struct {
@@ -122,6 +152,15 @@ type Total struct {
 	Counted, Included, Billable, Overrun, Unpriced int64 // units since ever (BILLING B01)
 	// Lines holds what billable units wait for a whole billed unit.
 	Lines []Carry
+
+	// Closed is the first hour that is open for the license, where it was frozen out of turn; otherwise zero.
+	Closed time.Time
+	// Issued and Resolved count checks since ever; what is between is in Pending (BILLING B04).
+	Issued, Resolved int64
+	Pending          []PendingCell
+	// Settled is the latest minute whose checks ended without an entry; zero: none.
+	Settled time.Time
+	Turns   []Turn
 }
 
 // PeriodTotal is what was counted in one period.

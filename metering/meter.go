@@ -2,10 +2,11 @@ package metering
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,9 +31,21 @@ type Meter struct {
 	window   *window
 	notary   *notary
 
-	mu      sync.Mutex // of records and ended; never held on the path of a request that is known
-	records map[policy.Key]*record
-	ended   []*record // whose end the ledger does not know yet
+	epoch   uint64 // of the checks that this process lets through
+	used    usedTokens
+	pending atomic.Int64 // checks in flight
+	floor   atomic.Int64 // the first minute in which a check may be let through
+	heard   atomic.Bool  // an entry of a check has come since settle last looked
+	names   sync.Map     // tally by its name in receipts
+	waiting struct {
+		sync.Mutex
+		tallies map[*tally]struct{} // those with checks in flight, and perhaps some more
+	}
+
+	mu       sync.Mutex // of what follows; never held on the path of a request that is known
+	records  map[policy.Key]*record
+	last     []lastHour
+	nextDate time.Time // no license's date passes before; zero: none will
 
 	dirty struct {
 		sync.Mutex
@@ -58,29 +71,57 @@ func NewMeter(ctx context.Context, cfg Config, ledger Ledger, key TokenKey, feat
 	if err != nil {
 		return nil, fmt.Errorf("start meter: %w", err)
 	}
+	used, floor, err := ledger.Tokens(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("start meter: %w", err)
+	}
 	m := &Meter{
 		cfg: cfg, ledger: ledger, features: features, now: now, log: log, window: newWindow(), notary: newNotary(key),
 		records: map[policy.Key]*record{}, wake: make(chan struct{}, 1), committing: make(chan struct{}, 1),
+		epoch: newEpoch(),
 	}
 	m.metrics = newMeterMetrics(m, reg)
 	m.committing <- struct{}{}
+	m.used.load(used)
+	m.floor.Store(minuteOf(floor))
+	m.waiting.tallies = map[*tally]struct{}{}
 	for i := range totals {
-		r := m.record(totals[i].License)
-		r.ends = latest(r.ends, totals[i].Ends)
-		r.tally(totals[i].Feature).load(&totals[i])
-		m.batch.seq = max(m.batch.seq, totals[i].Seq)
+		m.load(&totals[i])
 	}
 	return m, nil
+}
+
+// newEpoch names this process in the numbers of its checks.
+func newEpoch() uint64 {
+	var random [8]byte
+	_, _ = rand.Read(random[:]) // never fails: crypto/rand ends the process instead
+	return binary.BigEndian.Uint64(random[:])
+}
+
+// load takes over what the ledger has of one license and feature.
+func (m *Meter) load(t *Total) {
+	r := m.record(t.License)
+	r.ends = latest(r.ends, t.Ends)
+	r.closed = latest(r.closed, t.Closed)
+	y := r.tally(t.Feature)
+	y.load(t)
+	m.batch.seq = max(m.batch.seq, t.Seq)
+	if n := y.waits.inFlight(time.Time{}); n > 0 {
+		m.pending.Add(n)
+		m.waiting.tallies[y] = struct{}{}
+	}
 }
 
 // record is what the meter holds of one license.
 type record struct {
 	meter   *Meter
+	key     policy.Key
 	number  uint32 // its name in the window
 	license atomic.Pointer[policy.License]
 	ends    time.Time // the end that the ledger knows; under Meter.mu
 	// inactive is when a read last showed the license ended or suspended, or so until then; under Meter.mu.
 	inactive time.Time
+	closed   time.Time // the first hour that the ledger has open for it; zero: as for all; under Meter.mu
 
 	mu      sync.Mutex // of tallies; taken only to make or find one by name
 	tallies map[string]*tally
@@ -100,10 +141,10 @@ func (m *Meter) Counter(l *policy.License) policy.Counter {
 		if l.Suspended || !l.Ended.IsZero() || known != nil && known.Suspended {
 			r.inactive = m.now()
 		}
-		if !l.Ended.IsZero() && !l.Ended.Equal(r.ends) && !slices.Contains(m.ended, r) {
-			m.ended = append(m.ended, r)
-			m.wakeUp()
+		if !l.Ended.IsZero() && !l.Ended.Equal(r.ends) {
+			m.freezeSoon(r, time.Time{})
 		}
+		m.expect(dateOf(l))
 	}
 	return r
 }
@@ -113,7 +154,7 @@ func (m *Meter) record(key policy.Key) *record {
 	r := m.records[key]
 	if r == nil {
 		r = &record{
-			meter: m, number: uint32(len(m.records)), tallies: map[string]*tally{},
+			meter: m, key: key, number: uint32(len(m.records)), tallies: map[string]*tally{},
 			byIndex: make([]atomic.Pointer[tally], len(m.features)),
 		}
 		r.license.Store(&policy.License{Key: key})
@@ -122,34 +163,48 @@ func (m *Meter) record(key policy.Key) *record {
 	return r
 }
 
-// Take counts a request once (BILLING B03). It never waits for a disk, a refresh,
-// or another license.
+// Take counts or holds a request once (BILLING B03). It never waits for a disk, a
+// refresh, or another license.
 func (r *record) Take(t policy.Taking) policy.Balance {
 	y := r.at(t.Feature)
 	if y == nil {
 		return policy.Balance{Terms: t.Terms}
 	}
 	starts := r.license.Load().Starts
-	if t.Look || t.ID == "" {
-		b, changed := y.take(&t, starts)
-		if changed {
-			r.meter.changed(y)
-		}
+	if t.Look {
+		b, _ := y.take(&t, starts, 0)
 		return b
 	}
-	var b policy.Balance
-	changed := false
-	repeated, own := r.meter.window.once(t.ID, r.number, func() bool {
-		b, changed = y.take(&t, starts)
-		return b.OK
-	})
-	if changed {
-		r.meter.changed(y)
+	if t.ID == "" {
+		return r.take(y, &t, starts, r.meter.window.number())
 	}
+	var b policy.Balance
+	receipt, repeated, own := r.meter.window.once(t.ID, r.number, func(number uint64) (policy.Receipt, bool) {
+		b = r.take(y, &t, starts, number)
+		return b.Receipt, b.OK
+	})
 	if repeated {
 		t.Look = true
-		b, _ = y.take(&t, starts)
-		b.OK = own
+		b, _ = y.take(&t, starts, 0)
+		if b.OK = own; own {
+			b.Receipt = receipt
+			b.Receipt.Epoch = r.meter.epoch
+		}
+	}
+	return b
+}
+
+// take counts or holds a request that was not taken before.
+func (r *record) take(y *tally, t *policy.Taking, starts time.Time, number uint64) policy.Balance {
+	b, changed := y.take(t, starts, number)
+	if b.Receipt.Kind != policy.NoReceipt {
+		b.Receipt.Epoch = r.meter.epoch
+	}
+	if b.Receipt.Kind == policy.Pending {
+		r.meter.pending.Add(1)
+	}
+	if changed {
+		r.meter.changed(y)
 	}
 	return b
 }
@@ -180,10 +235,20 @@ func (r *record) tally(feature string) *tally {
 	defer r.mu.Unlock()
 	y := r.tallies[feature]
 	if y == nil {
-		y = &tally{record: r, feature: feature}
+		y = &tally{record: r, feature: feature, name: tallyName(r.key, feature), waits: waits{turn: 1}}
 		r.tallies[feature] = y
+		r.meter.names.Store(y.name, y)
 	}
 	return y
+}
+
+// tallyOf is the tally that receipts call by a name; nil where there is none.
+func (m *Meter) tallyOf(name uint64) *tally {
+	y, ok := m.names.Load(name)
+	if !ok {
+		return nil
+	}
+	return y.(*tally)
 }
 
 // changed puts a tally on the list of those to commit: once between two commits, so

@@ -118,8 +118,10 @@ func productLabel(product string) string {
 
 // meterMetrics are what a Meter shows of itself.
 type meterMetrics struct {
-	units  *prometheus.CounterVec
-	shadow *prometheus.CounterVec
+	units    *prometheus.CounterVec
+	shadow   *prometheus.CounterVec
+	resolved *prometheus.CounterVec
+	refused  *prometheus.CounterVec
 }
 
 func newMeterMetrics(m *Meter, reg prometheus.Registerer) *meterMetrics {
@@ -132,7 +134,16 @@ func newMeterMetrics(m *Meter, reg prometheus.Registerer) *meterMetrics {
 		}
 		return 1
 	})
-	return &meterMetrics{
+	register.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "weir_checks_pending", Help: "Checks that were let through and wait for their access log entry.",
+	}, func() float64 { return float64(m.Pending()) })
+	metrics := &meterMetrics{
+		resolved: register.NewCounterVec(prometheus.CounterOpts{
+			Name: "weir_checks_resolved_total", Help: "Checks that waited for their access log entry, by how they ended: counted, not_served, unmeasured, unconfirmed.",
+		}, []string{"how"}),
+		refused: register.NewCounterVec(prometheus.CounterOpts{
+			Name: "weir_access_log_refused_total", Help: "Access log entries that ended no check, by why.",
+		}, []string{"why"}),
 		units: register.NewCounterVec(prometheus.CounterOpts{
 			Name: "weir_usage_units_total", Help: "Units counted, by product and the dimension that meters them.",
 		}, []string{"product", "dimension"}),
@@ -140,6 +151,10 @@ func newMeterMetrics(m *Meter, reg prometheus.Registerer) *meterMetrics {
 			Name: "weir_usage_shadow_units_total", Help: "Units that routes in shadow mode would have counted, by product and feature.",
 		}, []string{"product", "feature"}),
 	}
+	for _, how := range []string{howCounted, howNotServed, howUnmeasured, howUnconfirmed} {
+		metrics.resolved.WithLabelValues(how)
+	}
+	return metrics
 }
 
 // counted shows a cell on its way to the ledger.

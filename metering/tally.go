@@ -1,6 +1,8 @@
 package metering
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"math"
 	"sync"
 	"time"
@@ -18,13 +20,15 @@ const maxCounted = math.MaxInt64 / 4
 type tally struct {
 	record  *record
 	feature string
+	name    uint64 // in receipts
 
 	mu      sync.Mutex
 	periods [policy.Periods]span
 	counted int64  // since ever
-	pending []cell // not handed to a commit yet
+	counts  []cell // not handed to a commit yet
 	shadow  int64  // counted apart, not shown in the metric yet
 	queued  bool   // in the meter's list of changed tallies
+	waits   waits  // checks in flight
 }
 
 // span is a period with its end; a term's is not kept.
@@ -41,60 +45,105 @@ type cell struct {
 	terms    policy.Terms
 }
 
-// take looks, and counts unless t only looks. changed tells that the tally has
+// tallyName names a license and feature in receipts, the same in every process.
+func tallyName(license policy.Key, feature string) uint64 {
+	sum := sha256.Sum256([]byte(string(license) + "\x00" + feature))
+	return binary.BigEndian.Uint64(sum[:])
+}
+
+// take looks, and counts or holds unless t only looks. changed tells that the tally has
 // something to commit now, and that the caller has to put it on the meter's list.
-func (y *tally) take(t *policy.Taking, starts time.Time) (b policy.Balance, changed bool) {
+func (y *tally) take(t *policy.Taking, starts time.Time, number uint64) (b policy.Balance, changed bool) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	y.roll(t, starts)
+	y.roll(t.At, &t.Terms, starts)
 	period := &y.periods[t.Terms.Every]
-	b = policy.Balance{Terms: t.Terms, Used: period.Used, Start: period.Start, End: period.end}
+	b = policy.Balance{Terms: t.Terms, Used: period.Used, Held: y.waits.held, Start: period.Start, End: period.end}
 	if t.Terms.Every == policy.Term {
 		b.End = t.Terms.Until
 	}
-	b.OK = t.Quantity >= 0 && y.counted <= maxCounted-t.Quantity &&
-		(t.Terms.Then == policy.ThenBill || t.Terms.Included == policy.Unlimited || b.Used+b.Held+t.Need <= t.Terms.Included)
-	if !b.OK || t.Look || t.Quantity == 0 {
+	b.OK, b.Waiting = y.fits(t, b.Used)
+	if !b.OK || t.Look {
 		return b, false
 	}
-	if t.Shadow {
+	b.Receipt = policy.Receipt{
+		Kind: policy.Counted, Tally: y.name, Number: number, Quantity: t.Quantity, Need: t.Need,
+		Minute: max(minuteOf(t.At), y.record.meter.floor.Load()),
+	}
+	switch {
+	case t.Served && t.Shadow:
+		b.Receipt.Kind = policy.Shadowed
+		return b, false
+	case t.Served:
+		y.waits.issue(t, &b.Receipt)
+		b.Held = y.waits.held
+	case t.Quantity == 0:
+		return b, false
+	case t.Shadow:
 		y.shadow += t.Quantity
-	} else {
-		y.count(t)
+	default:
+		y.count(t.Quantity, &t.Terms, t.At)
 		b.Used = period.Used
 	}
-	changed, y.queued = !y.queued, true
-	return b, changed
+	return b, y.queue()
+}
+
+// fits tells whether the quota has room for a request and, where it has not, whether it
+// would have without what is merely held (BILLING B05).
+func (y *tally) fits(t *policy.Taking, used int64) (ok, waiting bool) {
+	if t.Quantity < 0 || t.Need < 0 || max(y.counted, y.waits.units, y.waits.held) > maxCounted-max(t.Quantity, t.Need) {
+		return false, false
+	}
+	if t.Terms.Then == policy.ThenBill || t.Terms.Included == policy.Unlimited {
+		return true, false
+	}
+	left := t.Terms.Included - used - t.Need
+	return left >= y.waits.held, 0 <= left && left < y.waits.held
+}
+
+// queue tells whether the tally has to be put on the meter's list of changed ones.
+func (y *tally) queue() bool {
+	fresh := !y.queued
+	y.queued = true
+	return fresh
 }
 
 // count adds to every period, whatever the terms ask for, so that a change of plan
-// goes on with what was counted (BILLING B06).
-func (y *tally) count(t *policy.Taking) {
-	y.counted += t.Quantity
+// goes on with what was counted (BILLING B06). The periods are rolled to at.
+func (y *tally) count(quantity int64, terms *policy.Terms, at time.Time) {
+	y.counted += quantity
 	for p := range y.periods {
-		y.periods[p].Used += t.Quantity
+		y.periods[p].Used += quantity
 	}
 	hour := y.periods[policy.Hour].Start
-	if t.At.Before(hour) { // the clock went back: the ledger knows whether that hour is open
-		hour = hourOf(t.At)
+	if at.Before(hour) { // the clock went back: the ledger knows whether that hour is open
+		hour = hourOf(at)
 	}
-	for i := range y.pending {
-		if c := &y.pending[i]; c.terms == t.Terms && c.hour.Equal(hour) {
-			c.quantity += t.Quantity
+	for i := range y.counts {
+		if c := &y.counts[i]; c.terms == *terms && c.hour.Equal(hour) {
+			c.quantity += quantity
 			return
 		}
 	}
-	y.pending = append(y.pending, cell{
-		hour: hour, first: t.At.Truncate(time.Second), quantity: t.Quantity, terms: t.Terms,
-	})
+	y.counts = append(y.counts, cell{hour: hour, first: at.Truncate(time.Second), quantity: quantity, terms: *terms})
 }
 
-// roll begins the periods that hold t.At. A step back of the clock begins none: the
+// countLate counts what is known only now of a check that was let through earlier on these terms.
+func (y *tally) countLate(quantity int64, terms *policy.Terms, at time.Time) {
+	quantity = min(quantity, 2*maxCounted-y.counted) // never less than 0: many responses may have told of more than was left
+	if quantity <= 0 {
+		return
+	}
+	y.roll(at, terms, y.record.license.Load().Starts)
+	y.count(quantity, terms, at)
+}
+
+// roll begins the periods that hold an instant. A step back of the clock begins none: the
 // quota that holds is that of the latest (BILLING B18).
-func (y *tally) roll(t *policy.Taking, starts time.Time) {
+func (y *tally) roll(at time.Time, terms *policy.Terms, starts time.Time) {
 	for p := range policy.Term {
-		if s := &y.periods[p]; !t.At.Before(s.end) {
-			start, end := p.Bounds(t.At, time.Time{}, time.Time{})
+		if s := &y.periods[p]; !at.Before(s.end) {
+			start, end := p.Bounds(at, time.Time{}, time.Time{})
 			if start.Before(s.Start) {
 				_, end = p.Bounds(s.Start, time.Time{}, time.Time{})
 			} else if start.After(s.Start) {
@@ -104,19 +153,28 @@ func (y *tally) roll(t *policy.Taking, starts time.Time) {
 		}
 	}
 	term := &y.periods[policy.Term]
-	if start := periodStart(policy.Term, t.At, &t.Terms, starts, term.Start); start.After(term.Start) {
+	if start := periodStart(policy.Term, at, terms, starts, term.Start); start.After(term.Start) {
 		term.PeriodTotal = PeriodTotal{Start: start}
 	}
 }
 
-// drain hands over what is pending, with what was counted in shadow.
-func (y *tally) drain() (cells []cell, shadow int64) {
+// drained is what a tally hands over to a commit.
+type drained struct {
+	counts []cell
+	moves  []movement
+	shadow int64
+	waits  bool   // checks are in flight
+	turn   uint32 // of the checks let through
+}
+
+// drain hands over what is to be committed, with what was counted in shadow.
+func (y *tally) drain() drained {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	y.queued = false
-	cells, y.pending = y.pending, nil
-	shadow, y.shadow = y.shadow, 0
-	return cells, shadow
+	d := drained{y.counts, y.waits.moves, y.shadow, len(y.waits.cells) > 0, y.waits.turn}
+	y.waits.turn++
+	y.queued, y.counts, y.waits.moves, y.shadow = false, nil, nil, 0
+	return d
 }
 
 // load takes over what the ledger has.
@@ -125,4 +183,5 @@ func (y *tally) load(t *Total) {
 	for p := range y.periods {
 		y.periods[p].PeriodTotal = t.Periods[p]
 	}
+	y.waits.load(t)
 }

@@ -12,12 +12,12 @@ import (
 	"github.com/weirhq/weir/policy"
 )
 
-// The layout of a token: version, kind, tally, epoch, number, minute, terms, quantity,
+// The layout of a token: version, kind, tally, epoch, number, minute, terms, turn, quantity,
 // need, and an HMAC-SHA256 cut to 128 bits over these and the route's name. In
-// base64url it is 88 characters.
+// base64url it is 94 characters.
 const (
 	tokenVersion = 1
-	tokenBody    = 1 + 1 + 8 + 8 + 8 + 4 + 4 + 8 + 8
+	tokenBody    = 1 + 1 + 8 + 8 + 8 + 4 + 4 + 4 + 8 + 8
 	tokenMAC     = 16
 	tokenSize    = tokenBody + tokenMAC
 	tokenText    = (tokenSize*8 + 5) / 6
@@ -65,8 +65,9 @@ func (n *notary) append(dst []byte, r *policy.Receipt, route string) []byte {
 	for _, v := range [...]uint64{r.Tally, r.Epoch, r.Number} {
 		body = binary.BigEndian.AppendUint64(body, v)
 	}
-	body = binary.BigEndian.AppendUint32(body, uint32(r.Minute))
-	body = binary.BigEndian.AppendUint32(body, r.Terms)
+	for _, v := range [...]uint32{uint32(r.Minute), r.Terms, r.Turn} {
+		body = binary.BigEndian.AppendUint32(body, v)
+	}
 	body = binary.BigEndian.AppendUint64(body, uint64(r.Quantity))
 	binary.BigEndian.AppendUint64(body, uint64(r.Need))
 	copy(s.bytes[tokenBody:], s.sign(route))
@@ -90,10 +91,10 @@ func (n *notary) read(token, route string) (r policy.Receipt, ok bool) {
 		return r, false
 	}
 	word := func(at int) uint64 { return binary.BigEndian.Uint64(s.bytes[at:]) }
+	half := func(at int) uint32 { return binary.BigEndian.Uint32(s.bytes[at:]) }
 	return policy.Receipt{
 		Kind: policy.ReceiptKind(s.bytes[1]), Tally: word(2), Epoch: word(10), Number: word(18),
-		Minute: int64(binary.BigEndian.Uint32(s.bytes[26:])), Terms: binary.BigEndian.Uint32(s.bytes[30:]),
-		Quantity: int64(word(34)), Need: int64(word(42)),
+		Minute: int64(half(26)), Terms: half(30), Turn: half(34), Quantity: int64(word(38)), Need: int64(word(46)),
 	}, true
 }
 

@@ -15,7 +15,7 @@ import (
 func receipt() *policy.Receipt {
 	return &policy.Receipt{
 		Kind: policy.Pending, Tally: 1<<63 + 1, Epoch: 1<<64 - 1, Number: 63<<58 + 7, Minute: 29_000_000,
-		Terms: 1 << 31, Quantity: 999_999_999_999_999, Need: 4000,
+		Terms: 1 << 31, Turn: 1<<31 + 1, Quantity: 999_999_999_999_999, Need: 4000,
 	}
 }
 

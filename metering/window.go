@@ -3,8 +3,12 @@ package metering
 import (
 	"hash/maphash"
 	"math"
+	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/weirhq/weir/policy"
 )
 
 const (
@@ -15,12 +19,15 @@ const (
 	turnEvery   = 10 * time.Second
 	generations = int(onceFor/turnEvery) + 1
 	// onceShards spreads the ids over locks; a power of two.
-	onceShards = 64
+	onceShards = 1 << (64 - numberShift)
+	// numberShift is where the shard stands in the number of a check.
+	numberShift = 58
 )
 
-// window remembers for 30 s which license took a request, by the request's id. It
-// is exact and never drops an id early; what it holds is bounded by the rate of
-// requests. Entries hold no pointers, so that the garbage collector passes them by.
+// window gives every check its number, and remembers for 30 s which license took a
+// request, by the request's id, and with which receipt. It is exact and never drops an
+// id early; what it holds is bounded by the rate of requests. Entries hold no pointers,
+// so that the garbage collector passes them by.
 type window struct {
 	began  time.Time // stamps count from here
 	seeds  [2]maphash.Seed
@@ -29,6 +36,7 @@ type window struct {
 
 // onceShard is one part of the ids under its own lock.
 type onceShard struct {
+	next   atomic.Uint64 // the number of its next check, without the shard
 	mu     sync.Mutex
 	turn   time.Duration // when the present generation began to take ids
 	latest int           // index of the present generation
@@ -39,35 +47,100 @@ type onceShard struct {
 // others by two independent hashes that no client knows the seeds of.
 type onceID [2]uint64
 
-// onceEntry says who took a request, and when.
+// onceEntry says who took a request, when, and with which receipt: the same epoch's.
 type onceEntry struct {
-	record uint32        // number of the record
-	at     time.Duration // since the window began
+	at             time.Duration // since the window began
+	tally, number  uint64
+	quantity, need int64
+	minute, terms  uint32
+	turn           uint32
+	record         uint32 // number of the record
+	rpcs           uint16 // checks that were given the receipt
+	kind           policy.ReceiptKind
 }
 
 func newWindow() *window {
 	return &window{began: time.Now(), seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
 }
 
-// once runs take, unless the request was taken within the last 30 s: then it says
-// whether the record itself had taken it. A take that returns false leaves no trace. Take
-// and remembering are one step.
-func (w *window) once(id string, record uint32, take func() bool) (repeated, own bool) {
+// number is that of a check whose request has no id.
+func (w *window) number() uint64 {
+	shard := rand.Uint64() >> numberShift
+	return shard<<numberShift | w.shards[shard].next.Add(1)
+}
+
+// shard is where an id is remembered.
+func (w *window) shard(key onceID) (s *onceShard, number uint64) {
+	i := (key[0] ^ key[1]*0x9E3779B97F4A7C15) >> numberShift
+	return &w.shards[i], i << numberShift
+}
+
+// once runs take with a number for the check, unless the request was taken within the
+// last 30 s: then own says whether the record itself had taken it, and the receipt is the
+// one of then. A take that returns false leaves no trace. Take and remembering are one step.
+func (w *window) once(id string, record uint32, take func(number uint64) (policy.Receipt, bool)) (r policy.Receipt, repeated, own bool) {
 	key := w.id(id)
 	at := time.Since(w.began)
-	s := &w.shards[(key[0]^key[1]*0x9E3779B97F4A7C15)>>58]
+	s, number := w.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.advance(at)
 	for _, generation := range s.taken {
-		if e, found := generation[key]; found && at-e.at < onceFor {
-			return true, e.record == record
+		e, found := generation[key]
+		if !found || at-e.at >= onceFor {
+			continue
 		}
+		if e.record != record {
+			return r, true, false
+		}
+		if e.rpcs < math.MaxUint16 {
+			e.rpcs++
+			generation[key] = e
+		}
+		return e.receipt(), true, true
 	}
-	if take() {
-		s.taken[s.latest][key] = onceEntry{record: record, at: at}
+	r, ok := take(number | s.next.Add(1))
+	if ok {
+		s.taken[s.latest][key] = entryOf(&r, record, at)
 	}
-	return false, false
+	return r, false, false
+}
+
+// leave takes one check of a request off, whose caller went away. The last one runs
+// release, and the id is forgotten: a retry is a request of its own.
+func (w *window) leave(id string, number uint64, release func()) {
+	key := w.id(id)
+	s, _ := w.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, generation := range s.taken {
+		e, found := generation[key]
+		if !found || e.number != number {
+			continue
+		}
+		if e.rpcs > 1 {
+			e.rpcs--
+			generation[key] = e
+			return
+		}
+		delete(generation, key)
+	}
+	release()
+}
+
+func entryOf(r *policy.Receipt, record uint32, at time.Duration) onceEntry {
+	return onceEntry{
+		at: at, tally: r.Tally, number: r.Number, quantity: r.Quantity, need: r.Need,
+		minute: uint32(r.Minute), terms: r.Terms, turn: r.Turn, record: record, rpcs: 1, kind: r.Kind,
+	}
+}
+
+// receipt is the one that the entry was made of, but for its epoch.
+func (e *onceEntry) receipt() policy.Receipt {
+	return policy.Receipt{
+		Kind: e.kind, Tally: e.tally, Number: e.number, Minute: int64(e.minute), Terms: e.terms, Turn: e.turn,
+		Quantity: e.quantity, Need: e.need,
+	}
 }
 
 // advance begins a new generation in the place of the oldest when it is time.

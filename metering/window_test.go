@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/weirhq/weir/policy"
 )
 
 func TestB03ManyChecksOfOneRequestAtOnceCountOnce(t *testing.T) {
@@ -16,7 +18,7 @@ func TestB03ManyChecksOfOneRequestAtOnceCountOnce(t *testing.T) {
 	for record := range uint32(8) {
 		all.Go(func() {
 			for i := range taken {
-				w.once(strconv.Itoa(i), record, func() bool { taken[i].Add(1); return true })
+				w.once(strconv.Itoa(i), record, func(uint64) (policy.Receipt, bool) { taken[i].Add(1); return policy.Receipt{}, true })
 			}
 		})
 	}
@@ -40,7 +42,7 @@ func TestB03TheWindowIsBoundedByTheRate(t *testing.T) {
 			return n
 		}
 		for i := range 100_000 { // 100 a second
-			w.once(strconv.Itoa(i), 0, func() bool { return true })
+			w.once(strconv.Itoa(i), 0, func(uint64) (policy.Receipt, bool) { return policy.Receipt{}, true })
 			time.Sleep(10 * time.Millisecond)
 		}
 		if n := held(); n < 3000 || n > 4000 {

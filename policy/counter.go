@@ -48,6 +48,7 @@ type Receipt struct {
 	Number   uint64 // of the epoch
 	Minute   int64  // minute of issue, since 1970 in AWS time
 	Terms    uint32 // fingerprint of the terms
+	Turn     uint32 // which commit of the tally, by this process, is to bring it to the disk
 	Quantity int64  // units known at the check; 0 where only the access log can tell
 	Need     int64  // units held
 }

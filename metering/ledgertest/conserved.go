@@ -29,6 +29,9 @@ func Conserved(ctx context.Context, l metering.Ledger) error {
 		if sum := t.Included + t.Billable + t.Overrun + t.Unpriced; sum != t.Counted {
 			return fmt.Errorf("%s %s: %d counted, %d accounted for: %+v", t.License, t.Feature, t.Counted, sum, t)
 		}
+		if err := conservedChecks(&t); err != nil {
+			return err
+		}
 		in := billed[account{t.License, t.Feature}]
 		for _, c := range t.Lines {
 			if c.Units < 0 || c.Units >= c.Per {
@@ -39,6 +42,21 @@ func Conserved(ctx context.Context, l metering.Ledger) error {
 		if in != t.Billable {
 			return fmt.Errorf("%s %s: %d billable, %d in rows and carried", t.License, t.Feature, t.Billable, in)
 		}
+	}
+	return nil
+}
+
+// conservedChecks is nil when every check that was let through has come to an end or waits (BILLING B04).
+func conservedChecks(t *metering.Total) error {
+	waiting := int64(0)
+	for _, c := range t.Pending {
+		if c.Count <= 0 || c.Units < 0 || c.Held < 0 || int64(len(c.Moved)) > c.Count {
+			return fmt.Errorf("%s %s: a minute of checks is %+v", t.License, t.Feature, c)
+		}
+		waiting += c.Count
+	}
+	if t.Issued != t.Resolved+waiting {
+		return fmt.Errorf("%s %s: %d checks let through, %d ended, %d wait", t.License, t.Feature, t.Issued, t.Resolved, waiting)
 	}
 	return nil
 }

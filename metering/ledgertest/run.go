@@ -41,6 +41,13 @@ func Delta(hour time.Time, n int64, terms policy.Terms) metering.Delta {
 func Run(t *testing.T, open Open) {
 	for name, check := range map[string]func(*suite){
 		"B01 each unit is in one place":                        (*suite).conservation,
+		"B04 checks wait and end":                              (*suite).checksWait,
+		"B04 checks of other terms and features are apart":     (*suite).checksApart,
+		"B04 a sign of life moves a check":                     (*suite).checksMove,
+		"B04 a repeated commit ends nothing twice":             (*suite).checksRepeated,
+		"B04 checks of another ledger end nothing here":        (*suite).checksUnknown,
+		"B04 used tokens are kept until they are forgotten":    (*suite).tokensUsed,
+		"B15 what arrives late is of the last hour":            (*suite).lastHour,
 		"B06 included units come first":                        (*suite).included,
 		"B06 a plan change goes on counting":                   (*suite).planChange,
 		"B06 an hour after the period's end fills the old one": (*suite).periodBefore,

@@ -1,0 +1,171 @@
+package metering
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/weirhq/weir/policy"
+)
+
+// Token names one check for good: its number, within the process that let it through.
+type Token struct{ Epoch, Number uint64 }
+
+// Tokens are written as base64 of 16 bytes each: a book may hold thousands.
+type Tokens []Token
+
+// Turn is the last commit of a process in which checks were let through: of later ones,
+// whose tokens may be out, a crash has left nothing.
+type Turn struct {
+	Epoch  uint64    `json:"epoch"`
+	Turn   uint32    `json:"turn"`
+	Minute time.Time `json:"minute"` // the latest of its checks
+}
+
+// PendingCell sums the checks of one minute and one set of terms that wait for their
+// access log entry (BILLING B04).
+type PendingCell struct {
+	Minute time.Time    `json:"minute"` // of issue, or of the last sign of life
+	Terms  policy.Terms `json:"terms"`
+	Count  int64        `json:"count"`          // checks
+	Units  int64        `json:"units,omitzero"` // known at the check
+	Held   int64        `json:"held,omitzero"`
+	Moved  Tokens       `json:"moved,omitempty"` // the checks among them that a sign of life has brought here
+}
+
+// pending is the part of a book that holds checks in flight.
+type pending struct {
+	Cells    []PendingCell `json:"cells,omitempty"`
+	Issued   int64         `json:"issued,omitzero"`   // checks since ever
+	Resolved int64         `json:"resolved,omitzero"` // of them, those that have come to an end
+	// Settled is the latest minute whose checks ended without an entry: none is issued in it again.
+	Settled time.Time `json:"settled,omitzero"`
+	// Turns are those of the processes of the last hour.
+	Turns []Turn `json:"turns,omitempty"`
+}
+
+// apply takes over what a delta says of checks. The deltas of a commit may bring a cell
+// below 0 on the way; tidy ends that.
+func (p *pending) apply(d *Delta) {
+	switch d.Kind {
+	case Issued:
+		p.Issued += d.Count
+		p.note(d)
+		p.cell(d.Minute, &d.Terms).add(d, 1)
+	case Moved:
+		from := p.cell(d.Minute, &d.Terms)
+		from.add(d, -1)
+		from.forget(d.Tokens)
+		to := p.cell(d.To, &d.Terms)
+		to.add(d, 1)
+		to.Moved = append(to.Moved, d.Tokens...)
+	case Resolved, Settled:
+		p.Resolved += d.Count
+		c := p.cell(d.Minute, &d.Terms)
+		c.add(d, -1)
+		c.forget(d.Tokens)
+		if d.Kind == Settled {
+			p.Settled = latest(p.Settled, d.Minute)
+		}
+	}
+}
+
+// note keeps the turn of checks let through. A process whose latest check is an hour older has
+// none that waits, but those which a sign of life has moved.
+func (p *pending) note(d *Delta) {
+	p.Turns = slices.DeleteFunc(p.Turns, func(t Turn) bool {
+		return t.Epoch != d.Epoch && t.Minute.Before(d.Minute.Add(-rememberTokens))
+	})
+	i := slices.IndexFunc(p.Turns, func(t Turn) bool { return t.Epoch == d.Epoch })
+	if i < 0 {
+		p.Turns = append(p.Turns, Turn{Epoch: d.Epoch})
+		i = len(p.Turns) - 1
+	}
+	t := &p.Turns[i]
+	t.Turn, t.Minute = max(t.Turn, d.Turn), latest(t.Minute, d.Minute)
+}
+
+// cell finds or makes a cell; the pointer is good until the next call.
+func (p *pending) cell(minute time.Time, terms *policy.Terms) *PendingCell {
+	for i := range p.Cells {
+		if c := &p.Cells[i]; c.Minute.Equal(minute) && sameTerms(&c.Terms, terms) {
+			return c
+		}
+	}
+	p.Cells = append(p.Cells, PendingCell{Minute: minute, Terms: *terms})
+	return &p.Cells[len(p.Cells)-1]
+}
+
+// tidy removes the cells in which nothing waits. One below 0 ended checks of which this
+// book never heard, because it is of a new file: they count as issued here.
+func (p *pending) tidy() {
+	p.Cells = slices.DeleteFunc(p.Cells, func(c PendingCell) bool {
+		p.Issued -= min(c.Count, 0)
+		return c.Count <= 0
+	})
+}
+
+func (c *PendingCell) add(d *Delta, sign int64) {
+	c.Count += sign * d.Count
+	c.Units += sign * d.Quantity
+	c.Held += sign * d.Held
+}
+
+// forget takes checks off the list of those that were moved here.
+func (c *PendingCell) forget(tokens Tokens) {
+	if len(c.Moved) == 0 || len(tokens) == 0 {
+		return
+	}
+	gone := make(map[Token]bool, len(tokens))
+	for _, t := range tokens {
+		gone[t] = true
+	}
+	c.Moved = slices.DeleteFunc(c.Moved, func(t Token) bool { return gone[t] })
+}
+
+// sameTerms compares terms of which some were read from a file: times by their instant.
+func sameTerms(a, b *policy.Terms) bool {
+	x, y := *a, *b
+	x.Since, x.Until, y.Since, y.Until = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	return x == y && a.Since.Equal(b.Since) && a.Until.Equal(b.Until)
+}
+
+// fingerprint names terms in a token. The seller makes the terms, no client does: few are in
+// use at once, and 32 bits tell them apart.
+func fingerprint(t *policy.Terms) uint32 {
+	text := fmt.Sprintf("%d %d %d %d %d %q %d", t.Included, t.Every, t.Since.UnixNano(), t.Until.UnixNano(), t.Then, t.Dimension, t.Per)
+	sum := sha256.Sum256([]byte(text))
+	return binary.BigEndian.Uint32(sum[:])
+}
+
+const tokenBytes = 16
+
+// MarshalJSON writes the tokens as one text.
+func (t Tokens) MarshalJSON() ([]byte, error) {
+	raw := make([]byte, 0, tokenBytes*len(t))
+	for _, one := range t {
+		raw = binary.BigEndian.AppendUint64(raw, one.Epoch)
+		raw = binary.BigEndian.AppendUint64(raw, one.Number)
+	}
+	return json.Marshal(base64.StdEncoding.EncodeToString(raw))
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (t *Tokens) UnmarshalJSON(data []byte) error {
+	var raw []byte
+	if err := json.Unmarshal(data, &raw); err != nil {
+		return err
+	}
+	if len(raw)%tokenBytes != 0 {
+		return fmt.Errorf("read tokens: %d bytes are no whole number of them", len(raw))
+	}
+	*t = nil
+	for one := range slices.Chunk(raw, tokenBytes) {
+		*t = append(*t, Token{binary.BigEndian.Uint64(one), binary.BigEndian.Uint64(one[8:])})
+	}
+	return nil
+}
