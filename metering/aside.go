@@ -47,9 +47,10 @@ func afterPresent(now time.Time) time.Time { return hourOf(now).Add(time.Hour) }
 // setAside begins a new file in the place of the damaged one.
 func (b *Bolt) setAside(damage error) error {
 	begun := beginning{From: latest(afterPresent(b.now()), closedIn(b.file.path)), Damage: damage.Error()}
+	events := eventsIn(b.file.path, b.now())
 	aside, err := boltfile.SetAside(b.file.path, time.Now(), func(tx *bbolt.Tx, aside string) error {
 		begun.Aside = filepath.Base(aside)
-		return b.fill(tx, begun)
+		return b.fill(tx, begun, events)
 	})
 	if err != nil {
 		return named(fmt.Errorf("set aside the corrupt ledger: %w", err))
@@ -65,14 +66,20 @@ func (b *Bolt) setAside(damage error) error {
 	return nil
 }
 
-// fill puts into a new file what it has to begin with. No place is left over from the damaged one.
-func (b *Bolt) fill(tx *bbolt.Tx, begun beginning) error {
+// fill puts into a new file what it has to begin with. No place is left over from the damaged
+// one, but its usage events stay known: the units of one that is sent again are in there.
+func (b *Bolt) fill(tx *bbolt.Tx, begun beginning, events map[time.Time][]EventID) error {
 	if err := makeBuckets(tx); err != nil {
 		return err
 	}
 	t, err := newBoltTx(tx, nil)
 	if err != nil {
 		return err
+	}
+	for at, ids := range events {
+		if err := t.putEvents(at, ids); err != nil {
+			return err
+		}
 	}
 	var none error
 	b.placeErr.Store(&none)

@@ -8,6 +8,8 @@ import (
 	"hash/crc32"
 	"slices"
 	"time"
+
+	"github.com/weirhq/weir/internal/boltfile"
 )
 
 const (
@@ -49,10 +51,19 @@ func (t *boltTx) event(id EventID) (at time.Time, found bool, err error) {
 	if value == nil {
 		return time.Time{}, false, nil
 	}
-	if len(value) != 8 || binary.BigEndian.Uint32(value[4:]) != eventSum(id, value[:4]) {
+	at, ok := unsealEvent(id, value)
+	if !ok {
 		return time.Time{}, false, fmt.Errorf("%w: checksum of a usage event is wrong", ErrCorrupt)
 	}
-	return time.Unix(int64(binary.BigEndian.Uint32(value)), 0).UTC(), true, nil
+	return at, true, nil
+}
+
+// unsealEvent is when an event came, if the checksum over its id and that is right.
+func unsealEvent(id EventID, value []byte) (at time.Time, ok bool) {
+	if len(value) != 8 || binary.BigEndian.Uint32(value[4:]) != eventSum(id, value[:4]) {
+		return time.Time{}, false
+	}
+	return time.Unix(int64(binary.BigEndian.Uint32(value)), 0).UTC(), true
 }
 
 func eventSum(id EventID, at []byte) uint32 {
@@ -172,6 +183,25 @@ func (t *boltTx) forgetEvents(arrivals [][]byte) error {
 		}
 	}
 	return t.putMeta(metaEvents, held)
+}
+
+// eventsIn are the usage events of a damaged file that are known still, by when they came, as
+// far as they can be read.
+func eventsIn(path string, now time.Time) map[time.Time][]EventID {
+	events := map[time.Time][]EventID{}
+	_, err := boltfile.Read(path, func(e boltfile.Entry) {
+		if len(e.Key) != len(EventID{}) {
+			return
+		}
+		id := EventID(e.Key)
+		if at, ok := unsealEvent(id, e.Value); ok && now.Before(at.Add(eventsKnown)) {
+			events[at] = append(events[at], id)
+		}
+	})
+	if err != nil {
+		return nil // there is nothing to read
+	}
+	return events
 }
 
 // verifyEvents reads every usage event.

@@ -157,7 +157,7 @@ func (m *Meter) commitReports(ctx context.Context) {
 	err := m.writeReports(ctx, batches)
 	m.commits.note(m.log, err)
 	if err != nil {
-		m.wakeUp() // what is left of it is tried again
+		m.wakeUp()
 	}
 	for _, r := range batches {
 		if err != nil && r.err == nil {
@@ -169,6 +169,9 @@ func (m *Meter) commitReports(ctx context.Context) {
 
 // writeReports gives each batch its result; an error is that of those which have none.
 func (m *Meter) writeReports(ctx context.Context, batches []*report) error {
+	if err := m.commits.err(); err != nil {
+		return err // Run tries again at its own pace: no caller has a file in trouble opened and verified
+	}
 	if err := m.write(ctx); err != nil { // a commit that failed before: its ids have to be known first
 		return err
 	}

@@ -1,9 +1,11 @@
 package metering_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -129,6 +131,29 @@ func TestB07BatchesThatComeMeanwhileShareACommitAndNoCallerEndsThatOfOthers(t *t
 		all.Wait()
 		if got := total(t, l).Counted; got != 11 || accepted != 10 {
 			t.Errorf("%d counted, %d of 20 accepted; want 11 and 10", got, accepted)
+		}
+	})
+}
+
+func TestB07ABatchThatIsRefusedTakesNothingFromThoseItSharesACommitWith(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &halting{Ledger: bolt(t), begun: make(chan int), goOn: make(chan error)}
+		m := newMeter(t, l, new(clock).at(ledgertest.Hour()))
+		var all sync.WaitGroup
+		all.Go(func() { report(t, m, 1, event("first", 1)) })
+		<-l.begun
+		lost := event("lost", 1)
+		lost.Refused = "subject_unknown"
+		all.Go(func() { refused(t, m, event("shared", 5), lost) })
+		synctest.Wait()
+		all.Go(func() { report(t, m, 1, event("shared", 5)) })
+		synctest.Wait()
+		l.goOn <- nil
+		<-l.begun
+		l.goOn <- nil
+		all.Wait()
+		if got := total(t, l).Counted; got != 6 {
+			t.Errorf("%d counted, want 6", got)
 		}
 	})
 }
@@ -287,11 +312,12 @@ func TestB20EventsThatCanNotBeMadeDurableAreNotTakenAndCountOnceWhenTheyAreSentA
 					t.Fatalf("got %v", err)
 				}
 			}
-			if err := m.Writable(); !errors.Is(err, full) {
-				t.Errorf("writable: got %v", err)
+			if err := m.Writable(); !errors.Is(err, full) || l.commits.Load() != 1 {
+				t.Errorf("writable: got %v after %d commits, want one", err, l.commits.Load())
 			}
 			l.before.Store(nil)
 			l.after.Store(nil)
+			must(t, m.Flush(t.Context())) // as Run does
 			report(t, m, 1, event("1", 5), event("2", 7))
 			must(t, m.Writable())
 			if got := total(t, l).Counted; got != 12 {
@@ -302,6 +328,30 @@ func TestB20EventsThatCanNotBeMadeDurableAreNotTakenAndCountOnceWhenTheyAreSentA
 			}
 		})
 	}
+}
+
+func TestB20EventsOfALedgerThatWasSetAsideAreStillKnown(t *testing.T) {
+	path, c := filepath.Join(t.TempDir(), "ledger"), new(clock).at(ledgertest.Hour())
+	l := openBolt(t, path, metering.DefaultConfig(), place())
+	var events []metering.Event
+	for i := range 1500 {
+		events = append(events, event(fmt.Sprint(i), 1))
+	}
+	report(t, newMeter(t, l, c), len(events), events...)
+	must(t, l.Close())
+	content, err := os.ReadFile(path)
+	must(t, err)
+	must(t, os.WriteFile(path, bytes.ReplaceAll(content, []byte(`"counted"`), []byte(`"Counted"`)), 0o600))
+
+	l = openAnyway(t, path, c.now, discard())
+	defer l.Close()
+	if len(l.Aside()) != 1 {
+		t.Fatalf("set aside: %v", l.Aside())
+	}
+	m := newMeter(t, l, c)
+	report(t, m, 1, append(events, event("new", 1))...)
+	c.move(48*time.Hour + time.Minute)
+	report(t, m, 1, events[0])
 }
 
 func TestB15EventsOfAnEndedLicenseAreRefusedOnceItsLastHourIsFrozen(t *testing.T) {
