@@ -61,30 +61,40 @@ func (b *base64JSON) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(decoded, &b.usageData)
 }
 
-// readEvents reads the events of a request; false: the answer is given.
-func readEvents(w http.ResponseWriter, r *http.Request) (events []cloudEvent, ok bool) {
-	batch, ok := isBatch(r)
-	if !ok {
+// readBody reads the body of a request with usage events; not ok: the answer is given.
+func readBody(w http.ResponseWriter, r *http.Request) (body []byte, batch, ok bool) {
+	if batch, ok = isBatch(r); !ok {
 		fail(w, http.StatusUnsupportedMediaType, reasonMediaType, "The body is one CloudEvent in JSON ("+mediaEvent+") or a batch of them ("+mediaBatch+").")
-		return nil, false
+		return nil, false, false
 	}
 	body, err := io.ReadAll(r.Body)
 	if large := new(http.MaxBytesError); errors.As(err, &large) {
 		tooLarge(w)
-		return nil, false
+		return nil, false, false
 	}
-	if err == nil {
-		events, err = parseEvents(body, batch)
+	if err != nil {
+		unreadable(w, err)
+		return nil, false, false
 	}
+	return body, batch, true
+}
+
+// readEvents reads the events of a body; not ok: the answer is given.
+func readEvents(w http.ResponseWriter, body []byte, batch bool) (events []cloudEvent, ok bool) {
+	events, err := parseEvents(body, batch)
 	switch {
 	case err != nil:
-		fail(w, http.StatusBadRequest, reasonInvalid, fmt.Sprintf("The body can't be read: %s.", err))
-		return nil, false
+		unreadable(w, err)
 	case len(events) > maxEvents:
 		fail(w, http.StatusRequestEntityTooLarge, reasonTooLarge, fmt.Sprintf("A batch holds at most %d events.", maxEvents))
-		return nil, false
+	default:
+		return events, true
 	}
-	return events, true
+	return nil, false
+}
+
+func unreadable(w http.ResponseWriter, err error) {
+	fail(w, http.StatusBadRequest, reasonInvalid, fmt.Sprintf("The body can't be read: %s.", err))
 }
 
 // isBatch tells which of the two media types a request has; ok: it has one of them.

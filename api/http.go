@@ -31,11 +31,12 @@ type HTTP struct {
 	sources   HTTPSources
 	log       *slog.Logger
 	inner     *http.ServeMux
+	batches   chan struct{} // has room for the batches of usage events that are read at once
 }
 
 // NewHTTP makes a server on open listeners, which Run closes.
 func NewHTTP(listeners []*listen.Listener, s HTTPSources, log *slog.Logger) *HTTP {
-	h := &HTTP{listeners: listeners, sources: s, log: log, inner: http.NewServeMux()}
+	h := &HTTP{listeners: listeners, sources: s, log: log, inner: http.NewServeMux(), batches: make(chan struct{}, maxBatches)}
 	h.inner.HandleFunc("/", notFound)
 	h.inner.Handle("/v1/tenants/{tenant}/entitlements", methods{http.MethodGet: h.entitlements})
 	h.inner.Handle("/v1/check", methods{http.MethodPost: h.check})

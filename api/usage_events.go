@@ -32,6 +32,10 @@ var _ UsageTaker = (*metering.Meter)(nil)
 // chargeTimeout bounds how long one batch waits for AWS to say what its subjects hold.
 const chargeTimeout = time.Second
 
+// maxBatches bounds the batches that are taken apart and wait for the ledger at once, and with
+// that the memory they need: some 3 MB each, where they are as large as may be.
+const maxBatches = 64
+
 // The reasons for which an event is refused, beside those of the meter.
 const (
 	eventInvalid        metering.EventReason = "invalid"
@@ -61,7 +65,17 @@ type UsageError struct {
 
 // report counts the usage events of a request.
 func (h *HTTP) report(w http.ResponseWriter, r *http.Request) {
-	given, ok := readEvents(w, r)
+	body, batch, ok := readBody(w, r)
+	if !ok {
+		return
+	}
+	select {
+	case h.batches <- struct{}{}:
+		defer func() { <-h.batches }()
+	case <-r.Context().Done():
+		return // nobody waits for the answer
+	}
+	given, ok := readEvents(w, body, batch)
 	if !ok {
 		return
 	}

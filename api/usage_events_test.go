@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -253,4 +254,46 @@ func BenchmarkParseEvents(b *testing.B) {
 		}
 	}
 	b.ReportMetric(size*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+// crowded is a UsageTaker that notes how many batches it has at once, until it is let go.
+type crowded struct {
+	mu        sync.Mutex
+	now, most int
+	full      chan struct{} // closed when maxBatches are there
+	goOn      chan struct{}
+}
+
+func (k *crowded) Report(_ context.Context, events []metering.Event) (metering.Reported, error) {
+	k.mu.Lock()
+	k.now++
+	if k.most = max(k.most, k.now); k.now == maxBatches {
+		close(k.full)
+	}
+	k.mu.Unlock()
+	<-k.goOn
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.now = -len(events) * maxBatches // it is never full again
+	return metering.Reported{Accepted: len(events)}, nil
+}
+
+func TestNoMoreBatchesThanMemoryIsMeantForAreTakenApartAtOnce(t *testing.T) {
+	k := &crowded{full: make(chan struct{}), goOn: make(chan struct{})}
+	client, base := application(t, HTTPSources{Usage: k, Charges: charges{}})
+	var all sync.WaitGroup
+	for i := range maxBatches + 20 {
+		all.Go(func() {
+			out, body := call(t, client, "POST", base+"/v1/usage", usageEvent(fmt.Sprint(i), nil), "Content-Type", mediaEvent)
+			if out.StatusCode != http.StatusAccepted {
+				t.Errorf("answered %d %s", out.StatusCode, body)
+			}
+		})
+	}
+	<-k.full
+	close(k.goOn)
+	all.Wait()
+	if k.most != maxBatches {
+		t.Errorf("%d batches at once, want %d", k.most, maxBatches)
+	}
 }
