@@ -106,7 +106,7 @@ func (m *Meter) Report(ctx context.Context, events []Event) (Reported, error) {
 		select {
 		case <-r.done:
 			return r.result, r.err
-		case <-ctx.Done():
+		case <-ctx.Done(): // it may be in a commit that has begun: that goes on
 			m.reports.withdraw(r)
 			return Reported{}, fmt.Errorf("report usage: %w", context.Cause(ctx))
 		case <-m.committing:

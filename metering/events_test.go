@@ -158,6 +158,29 @@ func TestB07ABatchThatIsRefusedTakesNothingFromThoseItSharesACommitWith(t *testi
 	})
 }
 
+func TestB07ACommitGoesOnWithoutTheCallerWhoBeganItAndMemoryHasWhatWasCountedMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &halting{Ledger: bolt(t), begun: make(chan int), goOn: make(chan error)}
+		m := newMeter(t, l, new(clock).at(ledgertest.Hour()))
+		gone, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		all.Go(func() { _, _ = m.Report(gone, []metering.Event{event("1", 5)}) }) // counted or not, he has gone
+		<-l.begun
+		all.Go(func() { report(t, m, 0, event("1", 5)) })
+		counter := m.Counter(license(ledgertest.License))
+		counter.Take(one("", ledgertest.Hour(), monthly(0, policy.ThenBill)))
+		cancel()
+		l.goOn <- nil
+		all.Wait()
+		if b := counter.Take(one("", ledgertest.Hour(), monthly(0, policy.ThenBill))); b.Used != 7 {
+			t.Errorf("%d used, want 7", b.Used)
+		}
+		if got := total(t, l).Counted; got != 5 {
+			t.Errorf("%d counted, want 5", got)
+		}
+	})
+}
+
 func TestB07AnEventCountsOnceWithin48HoursAcrossRestarts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger")
 	c := new(clock).at(ledgertest.Hour())
@@ -240,6 +263,19 @@ func TestB09AnEventMoreThanFiveMinutesAheadIsRefusedAndABatchIsAllOrNothing(t *t
 	gone := event("good", 1)
 	gone.Refused = "subject_unknown"
 	report(t, m, 0, gone) // its answer was lost, and its subject went meanwhile
+}
+
+func TestB10NoRecordOfAnEventIsFromBeforeTheLicenseBegan(t *testing.T) {
+	l, hour := bolt(t), ledgertest.Hour()
+	m := newMeter(t, l, new(clock).at(hour.Add(3*time.Minute)))
+	e := event("1", 3)
+	e.License.Starts, e.Time = hour.Add(time.Minute), hour.Add(-time.Minute)
+	report(t, m, 1, e)
+	rows, err := ledgertest.AllRows(t.Context(), l)
+	must(t, err)
+	if len(rows) != 1 || !rows[0].Timestamp.Equal(e.License.Starts) {
+		t.Errorf("got %+v, want a record of %s", rows, e.License.Starts)
+	}
 }
 
 func TestB06ReportedUsageIsNeverDeniedAndUsesTheQuotaOfRequests(t *testing.T) {
@@ -377,6 +413,30 @@ func TestB15EventsOfAnEndedLicenseAreRefusedOnceItsLastHourIsFrozen(t *testing.T
 	if got := total(t, l).Counted; got != 2 {
 		t.Errorf("%d counted, want 2", got)
 	}
+}
+
+func TestBatchesThatShareACommitShareTheMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg, l := metering.DefaultConfig(), &halting{Ledger: bolt(t), begun: make(chan int), goOn: make(chan error)}
+		cfg.Remember = 3
+		m, err := metering.NewMeter(t.Context(), cfg, l, metering.TokenKey{1}, nil, new(clock).at(ledgertest.Hour()).now, discard(), nil)
+		must(t, err)
+		var all sync.WaitGroup
+		all.Go(func() { report(t, m, 1, event("1", 1)) })
+		<-l.begun
+		all.Go(func() { report(t, m, 2, event("2", 1), event("3", 1)) })
+		synctest.Wait()
+		all.Go(func() {
+			if _, err := m.Report(t.Context(), []metering.Event{event("4", 1)}); !errors.As(err, new(*metering.FullError)) {
+				t.Errorf("got %v, want a full memory", err)
+			}
+		})
+		synctest.Wait()
+		l.goOn <- nil
+		<-l.begun
+		l.goOn <- nil
+		all.Wait()
+	})
 }
 
 func TestIDsOfEventsAreNeverForgottenEarlyAndAFullMemoryTakesNoMore(t *testing.T) {
