@@ -107,6 +107,46 @@ func (b *Bolt) Settle(ctx context.Context, now time.Time, records []Record, outc
 	return changed, b.settlePlace()
 }
 
+// Retry lets the blocked records be due at once, a part at a time.
+func (b *Bolt) Retry(ctx context.Context) error {
+	var keys [][]byte
+	err := b.view(func(t *boltTx) error {
+		return t.eachDue(time.Time{}, func(r *Row) (bool, error) {
+			if r.State == Blocked {
+				keys = append(keys, rowKey(r.Hour, r.ID))
+			}
+			return true, ctx.Err()
+		})
+	})
+	for part := range slices.Chunk(keys, endChunk) {
+		if err == nil {
+			err = b.update(time.Time{}, func(t *boltTx) error { return t.retry(part) })
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("retry blocked records: %w", err)
+	}
+	return nil
+}
+
+func (t *boltTx) retry(keys [][]byte) error {
+	for _, key := range keys {
+		before, err := t.row(key)
+		if err != nil {
+			return err
+		}
+		if before == nil || before.State != Blocked {
+			continue
+		}
+		r := *before
+		r.Next = r.Timestamp // long ago, and still blocked: it stays alone
+		if err := t.putRow(before, &r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Place is nil, or says why nothing may be sent from here.
 func (b *Bolt) Place() error {
 	if err := b.placeErr.Load(); err != nil {

@@ -186,10 +186,24 @@ func (m *Meter) close(ctx context.Context) error {
 		m.wakeUp() // one may have waited long enough
 	}
 	ended, err := m.ledger.Expire(ctx, now)
+	m.tellEnded(ended)
+	return errors.Join(err, m.ledger.Forget(ctx, now))
+}
+
+// tellEnded says of each row with units that AWS did not bill what became of it, and of records of 0
+// how many they are.
+func (m *Meter) tellEnded(ended []Row) {
+	zeros := 0
 	for i := range ended {
+		if ended[i].Units == 0 {
+			zeros++
+			continue
+		}
 		m.tell(&ended[i])
 	}
-	return errors.Join(err, m.ledger.Forget(ctx, now))
+	if zeros > 0 {
+		m.log.Warn("records of 0 reached their deadline unsent", "records", zeros)
+	}
 }
 
 // tell says of a row that AWS did not bill what became of it.

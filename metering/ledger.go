@@ -33,6 +33,8 @@ type Ledger interface {
 	// Settle writes what AWS answered, outcomes at the index of their record, each on condition
 	// that its row is still in the record's state, and returns the rows that it changed.
 	Settle(ctx context.Context, now time.Time, records []Record, outcomes []Outcome) ([]Row, error)
+	// Retry lets the blocked records be due at once: what AWS refused them for may have been mended (BILLING B12).
+	Retry(ctx context.Context) error
 	// Expire ends the records whose deadline has passed and returns them (BILLING B13).
 	Expire(ctx context.Context, now time.Time) ([]Row, error)
 	// Rebook gives the units of a row that AWS did not bill to the license's open hour, late and not through

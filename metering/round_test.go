@@ -171,3 +171,23 @@ func TestB12ABlockedRecordIsTriedAloneEveryHourOfAWSTime(t *testing.T) {
 		must(t, s.stop())
 	})
 }
+
+func TestB12ABlockedRecordIsTriedAgainAtOnceAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSending(t)
+		s.count("acme", 1)
+		s.aws.answer = func(metering.Record) metering.Outcome { return metering.Outcome{Answer: metering.Faulty} }
+		s.start()
+		time.Sleep(30 * time.Second)
+		must(t, s.stop())
+		s.want("acme blocked", 1)
+		s.aws.answer = nil // the listing was mended
+		s.start()
+		time.Sleep(2 * time.Second)
+		must(t, s.stop())
+		s.want("acme accepted", 1)
+		if got := s.aws.count(); got != 2 {
+			t.Errorf("%d calls, want 2", got)
+		}
+	})
+}

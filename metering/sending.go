@@ -61,6 +61,9 @@ func NewDispatcher(maxBackoff time.Duration, ledger Ledger, sender Sender, rerea
 
 // Run sends until ctx ends. Attempts under way then stay marked as sent.
 func (d *Dispatcher) Run(ctx context.Context) error {
+	if err := d.ledger.Retry(ctx); err != nil && ctx.Err() == nil {
+		d.log.Warn("blocked records are tried at their hour only", "error", err)
+	}
 	lanes := map[string]*lane{}
 	done := make(chan roundEnd)
 	looks := time.NewTicker(lookEvery)

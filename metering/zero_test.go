@@ -1,9 +1,12 @@
 package metering_test
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,6 +30,7 @@ type zeroing struct {
 	ledger   *metering.Bolt
 	meter    *metering.Meter
 	halt     func() error
+	log      bytes.Buffer
 }
 
 // newZeroing begins ten minutes before the suite's hour, with the suite's license.
@@ -41,7 +45,7 @@ func (z *zeroing) start() {
 	z.Helper()
 	z.ledger = openBolt(z, z.path, z.cfg, z.place)
 	var err error
-	z.meter, err = metering.NewMeter(context.Background(), z.cfg, z.ledger, metering.TokenKey{1}, []string{"apiCalls", "tokens"}, z.clock.now, discard(), nil)
+	z.meter, err = metering.NewMeter(context.Background(), z.cfg, z.ledger, metering.TokenKey{1}, []string{"apiCalls", "tokens"}, z.clock.now, slog.New(slog.NewTextHandler(&z.log, nil)), nil)
 	must(z, err)
 	z.meter.MakeZeros(metering.Zeros{
 		Dimensions: map[string][]string{"acme": {"calls", "tokens"}, "zenith": {"calls"}},
@@ -306,5 +310,18 @@ func TestB21RecordsOfZeroStopAtAConflictUntilItIsAcknowledged(t *testing.T) {
 			t.Errorf("%d records of 0 after it was acknowledged, want the 2 of the hour since", got-2)
 		}
 		z.stop()
+	})
+}
+
+func TestB16RecordsOfZeroThatExpireAreOneLineOfTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		z := newZeroing(t)
+		z.start()
+		z.to(66 * time.Minute)
+		z.to(48 * time.Hour)
+		z.stop()
+		if log := z.log.String(); strings.Count(log, "\n") != 1 || !strings.Contains(log, `msg="records of 0 reached their deadline unsent" records=2`) {
+			t.Errorf("log: %s", log)
+		}
 	})
 }

@@ -1,6 +1,7 @@
 package ledgertest
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -66,6 +67,7 @@ func Run(t *testing.T, open Open) {
 		"B11 an open hour is never frozen":                     (*suite).wholeHours,
 		"B12 each answer has its state":                        (*suite).answers,
 		"B12 blocked is tried again hourly":                    (*suite).blocked,
+		"B12 blocked is tried again when the ledger is told":   (*suite).retried,
 		"B12 settling is conditional on the state":             (*suite).conditional,
 		"B13 deadlines":                                        (*suite).deadlines,
 		"B13 a late record is rebooked":                        (*suite).rebooked,
@@ -76,6 +78,7 @@ func Run(t *testing.T, open Open) {
 		"B16 a record of 0 knows the license's end":            (*suite).zeroEnds,
 		"B16 many records of 0 are made in parts":              (*suite).zeroMany,
 		"B16 presence is kept":                                 (*suite).presence,
+		"B19 each writer has a sequence of its own":            (*suite).writers,
 		"B21 a conflict stops records of 0 until acknowledged": (*suite).otherWriter,
 		"B21 what is lost can be rebooked by hand":             (*suite).rebook,
 		"B21 what is not lost can't be rebooked":               (*suite).notRebooked,
@@ -286,6 +289,30 @@ func (s *suite) idempotent() {
 	s.ok(err)
 	s.want("last sequence", all[0].Seq, uint64(8))
 	s.want("counted by both", all[0].Counted, int64(15))
+}
+
+// writers counts what each of them numbered, once, in whatever order they come.
+func (s *suite) writers() {
+	s.start()
+	counted := int64(0)
+	for _, c := range []struct {
+		writer string
+		seq    uint64
+		new    bool
+	}{{"gate-1", 1, true}, {"gate-2", 1, true}, {"gate-1", 2, true}, {"gate-1", 1, false}, {"gate-2", 1, false}, {"gate-2", 2, true}, {"gate-1", 2, false}} {
+		totals, err := s.ledger.Commit(s.Context(), c.writer, c.seq, []metering.Delta{Delta(Hour(), 5, Bill(1))})
+		s.ok(err)
+		if c.new {
+			counted += 5
+		}
+		s.want(fmt.Sprint("counted after ", c.writer, " ", c.seq), totals[0].Counted, counted)
+		s.conserved()
+	}
+	for writer, seq := range map[string]uint64{"gate-1": 2, "gate-2": 2, "gate-3": 0} {
+		totals, err := s.ledger.Totals(s.Context(), writer)
+		s.ok(err)
+		s.want("last sequence of "+writer, totals[0].Seq, seq)
+	}
 }
 
 func (s *suite) limit() {

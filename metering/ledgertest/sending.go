@@ -72,6 +72,19 @@ func (s *suite) blocked() {
 	s.want("error", s.row(r.ID).Error, "")
 }
 
+func (s *suite) retried() {
+	s.start()
+	now := Hour().Add(66 * time.Minute)
+	r := s.sent(now, s.frozen(Hour()))
+	s.settle(now, r, metering.Outcome{Answer: metering.Faulty})
+	s.want("due before", len(s.due(now)), 0)
+	s.ok(s.ledger.Retry(s.Context()))
+	r = s.one(s.due(now))
+	s.want("state", r.State, metering.Blocked)
+	s.settle(now, s.sent(now, r), metering.Outcome{Answer: metering.Faulty})
+	s.want("due after another refusal", len(s.due(now)), 0)
+}
+
 func (s *suite) conditional() {
 	s.start()
 	now := Hour().Add(66 * time.Minute)
