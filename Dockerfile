@@ -4,8 +4,8 @@ FROM scratch
 ARG TARGETARCH=amd64
 COPY dist/linux-${TARGETARCH}/ /
 # Where weir may write; a volume that is mounted here takes over the owner.
-COPY --chown=65532:65532 dist/empty/ /var/lib/weir/
-COPY --chown=65532:65532 dist/empty/ /run/weir/
+COPY --chown=65532:65532 dist/own/ /var/lib/
+COPY --chown=65532:65532 dist/own/ /run/
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/weir"]
 CMD ["serve", "-config", "/etc/weir/weir.yaml"]

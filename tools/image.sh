@@ -10,12 +10,12 @@ trap 'rm -rf "$store"' EXIT
 builder() { buildah --storage-driver vfs --root "$store/graph" --runroot "$store/run" "$@"; }
 
 rm -rf "$dist"
-mkdir -p "$dist/empty"
-chmod 0700 "$dist/empty"
+mkdir -p "$dist/own/weir"
+chmod 0755 "$dist/own"; chmod 0700 "$dist/own/weir"
 
 for arch in amd64 arm64; do
   root=$dist/linux-$arch
-  mkdir -p "$root/usr/local/bin" "$root/usr/share/doc/weir"
+  mkdir -p "$root/usr/local/bin" "$root/usr/share/doc/weir" "$root/run" "$root/var/lib"
   # The root certificates are in the binary: an image from scratch has none.
   CGO_ENABLED=0 GOOS=linux GOARCH=$arch go build -trimpath -buildvcs=auto -ldflags '-s -w -buildid=' \
     -o "$root/usr/local/bin/weir" ./cmd/weir

@@ -109,10 +109,33 @@ func used(t *testing.T, tenant string) int {
 	return entitlements.Features.APICalls.Used
 }
 
+// mayLittle fails the test where a process may more than decide: what the kernel says of it.
+func mayLittle(t *testing.T, pid string) {
+	t.Helper()
+	status, err := os.ReadFile("/proc/" + pid + "/status")
+	must(t, err)
+	for _, want := range []string{
+		"Uid:\t65532\t65532\t65532\t65532\n", "Gid:\t65532\t65532\t65532\t65532\n", "CapEff:\t0000000000000000\n",
+		"CapBnd:\t0000000000000000\n", "NoNewPrivs:\t1\n", "Seccomp:\t2\n",
+	} {
+		if !strings.Contains(string(status), want) {
+			t.Errorf("the kernel does not say %q of weir:\n%s", want, status)
+		}
+	}
+	mounts, err := os.ReadFile("/proc/" + pid + "/mounts")
+	must(t, err)
+	for line := range strings.Lines(string(mounts)) {
+		mount := strings.Fields(line)
+		if options := strings.Split(mount[3], ","); mount[1] == "/" && !slices.Contains(options, "ro") {
+			t.Errorf("the root file system can be written: %s", line)
+		}
+	}
+}
+
 func TestAReleaseIsInstalledUpgradedRolledBackAndUninstalled(t *testing.T) {
 	k := started(t)
 	withMarketplace(t)
-	withNode(t, k)
+	n := withNode(t, k)
 	k.prepare("shop")
 	helm := func(args ...string) string {
 		t.Helper()
@@ -131,6 +154,8 @@ func TestAReleaseIsInstalledUpgradedRolledBackAndUninstalled(t *testing.T) {
 	if got := used(t, "initech"); got != 1 {
 		t.Fatalf("%d calls are counted, want the 1 that was made", got)
 	}
+
+	mayLittle(t, n.pid("shop/weir"))
 
 	t.Log("upgrade: sso is free for all")
 	helm("upgrade", "weir", chart, "--values", values, "--set", "config.plans.basic.grants.sso=true", "--wait", "--timeout", "90s")

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -23,8 +24,9 @@ import (
 type node struct {
 	*kube
 	*podman
+	mu   sync.Mutex
 	pods map[string]*pod // by namespace/name of the Deployment
-	n    int
+	n    int             // pods started so far
 }
 
 // pod is one that runs.
@@ -94,6 +96,8 @@ func withNode(t *testing.T, k *kube) *node {
 
 // turn brings what runs nearer to what the Deployments say.
 func (n *node) turn(ctx context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	out, err := n.Kubectl(ctx, "", "get", "deployments", "--all-namespaces", "-o", "json")
 	if err != nil {
 		return err
@@ -129,6 +133,20 @@ func (n *node) turn(ctx context.Context) error {
 	return nil
 }
 
+// pid is the process of a Deployment's container, as this machine counts.
+func (n *node) pid(key string) string {
+	n.t.Helper()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	p := n.pods[key]
+	if p == nil {
+		n.t.Fatalf("no pod of %s runs", key)
+	}
+	out, err := n.run(n.t.Context(), "", "inspect", "--format", "{{.State.Pid}}", p.name+"-"+p.spec.Containers[0].Name)
+	must(n.t, err)
+	return strings.TrimSpace(out)
+}
+
 // bind gives each claim its volume: podman makes one of the claim's name.
 func (n *node) bind(ctx context.Context) error {
 	out, err := n.Kubectl(ctx, "", "get", "persistentvolumeclaims", "--all-namespaces", "-o",
@@ -158,10 +176,12 @@ func (n *node) start(ctx context.Context, key string, d deployment) error {
 	if err != nil {
 		return err
 	}
+	began := time.Now()
 	if _, err := n.run(ctx, manifest, "play", "kube", "--network", "host", "-"); err != nil {
 		_, removal := n.run(ctx, "", "pod", "rm", "--force", "--ignore", p.name)
 		return fmt.Errorf("start pod of %s: %w", key, errors.Join(err, removal))
 	}
+	n.t.Logf("%s: container started in %s", p.name, time.Since(began).Round(time.Millisecond))
 	n.pods[key] = p
 	return nil
 }
@@ -244,9 +264,11 @@ func (n *node) stop(ctx context.Context, key string) {
 	for _, c := range p.spec.Containers {
 		time.Sleep(time.Duration(c.Lifecycle.PreStop.Sleep.Seconds) * time.Second)
 	}
+	began := time.Now()
 	if _, err := n.run(ctx, "", "pod", "stop", "--time", fmt.Sprint(p.spec.TerminationGracePeriodSeconds), p.name); err != nil {
 		n.t.Errorf("stop pod: %v", err)
 	}
+	n.t.Logf("%s: ended %s after SIGTERM", p.name, time.Since(began).Round(time.Millisecond))
 	if _, err := n.run(ctx, "", "pod", "rm", "--force", p.name); err != nil {
 		n.t.Errorf("remove pod: %v", err)
 	}
