@@ -6,6 +6,7 @@
 # make image  dist/: static binaries with their SBOMs, and with buildah the images for amd64 and arm64
 # make build  bin/weir
 # make envoy  the Envoy binary that the demo and the tests run
+# make faults what the tests need to let a disk fail: a FUSE file system, strace (installed by apt-get, as root)
 
 SHELL := /bin/bash
 CACHE := $(CURDIR)/.cache
@@ -13,14 +14,16 @@ ENVOY := $(CACHE)/envoy
 VENV  := $(CACHE)/venv
 LINT  := $(CACHE)/golangci-lint
 REAL  := $(CACHE)/real
+FAULTFS := $(CACHE)/faultfs
 
 # Versions of what is not a Go module. CI and a laptop run the same.
 ENVOY_VERSION := 1.40.0
 BOTO3_VERSION := 1.44.5
 
 export WEIR_ENVOY ?= $(ENVOY)
+export WEIR_FAULTFS ?= $(FAULTFS)
 
-.PHONY: demo test test-real real soak lint build image envoy docs docs-chart clean
+.PHONY: demo test test-real real soak lint build image envoy faults docs docs-chart clean
 
 build:
 	go build -trimpath -o bin/weir ./cmd/weir
@@ -28,8 +31,8 @@ build:
 demo: build $(ENVOY)
 	bin/weir demo
 
-test: $(ENVOY) $(VENV)/boto3-$(BOTO3_VERSION)
-	WEIR_REQUIRE_ENVOY=1 WEIR_REQUIRE_BOTO3=1 WEIR_PYTHON=$(VENV)/bin/python \
+test: $(ENVOY) $(VENV)/boto3-$(BOTO3_VERSION) faults
+	WEIR_REQUIRE_ENVOY=1 WEIR_REQUIRE_FAULTS=1 WEIR_REQUIRE_BOTO3=1 WEIR_PYTHON=$(VENV)/bin/python \
 		go test -race -timeout 15m ./...
 
 # What is installed listens on every address: these tests run in a network of their own, which has loopback only.
@@ -76,6 +79,13 @@ $(VENV)/boto3-$(BOTO3_VERSION): | $(CACHE)
 	python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet boto3==$(BOTO3_VERSION)
 	touch $@
+
+faults: $(FAULTFS)
+	command -v strace >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends strace; }
+	test -c /dev/fuse || mknod -m 0666 /dev/fuse c 10 229
+
+$(FAULTFS): tools/faultfs/main.go tools/go.mod tools/go.sum | $(CACHE)
+	cd tools && go build -o $@ ./faultfs
 
 $(LINT): tools/go.mod tools/go.sum | $(CACHE)
 	cd tools && go build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -58,9 +58,9 @@ type Plan struct {
 type Stage struct {
 	Control
 	App *sample.App
-	// Ingress and Application are host:port of Envoy and of the application behind it; HTTP,
+	// Ingress and Application are host:port of Envoy and of the application behind it; GRPC, HTTP,
 	// Admin and Public those of weir.
-	Ingress, Application, HTTP, Admin, Public string
+	Ingress, Application, GRPC, HTTP, Admin, Public string
 
 	plan       Plan
 	ports      map[string]string
@@ -87,7 +87,7 @@ func (s *Stage) set(ctx context.Context) error {
 	}
 	s.URL = "http://" + s.address(portEmulator)
 	s.Ingress, s.Application = s.address(portIngress), s.address(portApp)
-	s.HTTP, s.Admin, s.Public = s.address(portHTTP), s.address(portAdmin), s.address(portPublic)
+	s.GRPC, s.HTTP, s.Admin, s.Public = s.address(portGRPC), s.address(portHTTP), s.address(portAdmin), s.address(portPublic)
 	if err := s.startApp(ctx); err != nil {
 		return err
 	}
@@ -210,6 +210,9 @@ func (s *Stage) StopWeir() error { return s.weir.Stop() }
 
 // KillWeir ends weir with SIGKILL.
 func (s *Stage) KillWeir() { s.weir.Kill() }
+
+// WeirPID is the process of weir.
+func (s *Stage) WeirPID() int { return s.weir.cmd.Process.Pid }
 
 // StartEnvoy starts Envoy.
 func (s *Stage) StartEnvoy(ctx context.Context) error {
