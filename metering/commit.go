@@ -241,11 +241,6 @@ func (m *Meter) drain() {
 	m.dirty.Unlock()
 	for _, y := range tallies {
 		d := y.drain()
-		if d.waits {
-			m.waiting.Lock()
-			m.waiting.tallies[y] = struct{}{}
-			m.waiting.Unlock()
-		}
 		l := y.record.license.Load()
 		if d.shadow > 0 {
 			m.metrics.shadow.WithLabelValues(productLabel(l.Product), y.feature).Add(float64(d.shadow))

@@ -257,6 +257,9 @@ func (m *Meter) changed(y *tally) {
 	m.dirty.Lock()
 	m.dirty.tallies = append(m.dirty.tallies, y)
 	m.dirty.Unlock()
+	m.waiting.Lock()
+	m.waiting.tallies[y] = struct{}{}
+	m.waiting.Unlock()
 	m.wakeUp()
 }
 

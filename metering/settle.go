@@ -81,7 +81,7 @@ func (m *Meter) waitingTallies() []*tally {
 	var all []*tally
 	for y := range m.waiting.tallies {
 		y.mu.Lock()
-		none := len(y.waits.cells) == 0
+		none := len(y.waits.cells) == 0 && !y.queued
 		y.mu.Unlock()
 		if none {
 			delete(m.waiting.tallies, y)

@@ -163,7 +163,6 @@ type drained struct {
 	counts []cell
 	moves  []movement
 	shadow int64
-	waits  bool   // checks are in flight
 	turn   uint32 // of the checks let through
 }
 
@@ -171,7 +170,7 @@ type drained struct {
 func (y *tally) drain() drained {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	d := drained{y.counts, y.waits.moves, y.shadow, len(y.waits.cells) > 0, y.waits.turn}
+	d := drained{y.counts, y.waits.moves, y.shadow, y.waits.turn}
 	y.waits.turn++
 	y.queued, y.counts, y.waits.moves, y.shadow = false, nil, nil, 0
 	return d
