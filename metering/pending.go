@@ -44,7 +44,7 @@ type pending struct {
 	Resolved int64         `json:"resolved,omitzero"` // of them, those that have come to an end
 	// Settled is the latest minute whose checks ended without an entry: none is issued in it again.
 	Settled time.Time `json:"settled,omitzero"`
-	// Turns are those of the processes of the last hour.
+	// Turns are those of the processes whose checks may wait.
 	Turns []Turn `json:"turns,omitempty"`
 }
 
@@ -74,12 +74,8 @@ func (p *pending) apply(d *Delta) {
 	}
 }
 
-// note keeps the turn of checks let through. A process whose latest check is an hour older has
-// none that waits, but those which a sign of life has moved.
+// note keeps the turn of checks let through.
 func (p *pending) note(d *Delta) {
-	p.Turns = slices.DeleteFunc(p.Turns, func(t Turn) bool {
-		return t.Epoch != d.Epoch && t.Minute.Before(d.Minute.Add(-rememberTokens))
-	})
 	i := slices.IndexFunc(p.Turns, func(t Turn) bool { return t.Epoch == d.Epoch })
 	if i < 0 {
 		p.Turns = append(p.Turns, Turn{Epoch: d.Epoch})
@@ -100,12 +96,16 @@ func (p *pending) cell(minute time.Time, terms *policy.Terms) *PendingCell {
 	return &p.Cells[len(p.Cells)-1]
 }
 
-// tidy removes the cells in which nothing waits. One below 0 ended checks of which this
+// tidy removes the cells in which nothing waits, and the turns of processes none of whose checks can wait
+// where it was let through. One below 0 ended checks of which this
 // book never heard, because it is of a new file: they count as issued here.
 func (p *pending) tidy() {
 	p.Cells = slices.DeleteFunc(p.Cells, func(c PendingCell) bool {
 		p.Issued -= min(c.Count, 0)
 		return c.Count <= 0
+	})
+	p.Turns = slices.DeleteFunc(p.Turns, func(t Turn) bool {
+		return !slices.ContainsFunc(p.Cells, func(c PendingCell) bool { return !c.Minute.After(t.Minute) })
 	})
 }
 

@@ -108,9 +108,15 @@ func (m *servedModel) open(t *rapid.T) {
 }
 
 func (m *servedModel) issue(t *rapid.T) {
+	for range rapid.IntRange(1, 3).Draw(t, "checks") {
+		m.one(t)
+	}
+}
+
+func (m *servedModel) one(t *rapid.T) {
 	c := &modelCheck{
-		license:  rapid.SampledFrom([]policy.Key{"arn:1", "arn:2"}).Draw(t, "license"),
-		feature:  rapid.IntRange(0, 1).Draw(t, "feature"),
+		license:  rapid.SampledFrom([]policy.Key{"arn:1", "arn:1", "arn:2"}).Draw(t, "license"),
+		feature:  rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(t, "feature"),
 		response: rapid.Bool().Draw(t, "response"), taken: time.Now(), process: m.process, rpcs: 1,
 	}
 	if m.ids++; rapid.IntRange(0, 3).Draw(t, "id") > 0 {

@@ -29,7 +29,7 @@ func TestB01B10MeterAndDispatcherHoldThroughCrashesAndFaults(t *testing.T) {
 			w := newWhole(t, filepath.Join(dir, fmt.Sprint("ledger", runs)))
 			defer w.end()
 			t.Repeat(map[string]func(*rapid.T){
-				"take": w.take, "report": w.report, "pass": w.pass, "hour": w.hour, "clock": w.move, "license": w.relicense,
+				"take": w.take, "entry": w.entry, "report": w.report, "pass": w.pass, "hour": w.hour, "clock": w.move, "license": w.relicense,
 				"AWS": w.market.turn, "trouble": w.trouble, "stop": w.stopped, "crash": w.crashed, "": w.check,
 			})
 		})
@@ -55,6 +55,7 @@ type whole struct {
 	taken  map[string]int64           // units let through, by license and feature
 	floor  map[string]int64           // of them, those that are on disk for sure
 	frozen map[string]metering.Record // by id
+	checks []wholeCheck               // that waited once for their entry
 	told   map[int]*told              // usage events, by number
 }
 
@@ -66,6 +67,7 @@ func newWhole(t *rapid.T, path string) *whole {
 		taken: map[string]int64{}, floor: map[string]int64{}, frozen: map[string]metering.Record{},
 		told: map[int]*told{},
 	}
+	w.cfg.Unconfirmed = metering.UnconfirmedDrop // so that nothing is counted but what the model knows of
 	w.cfg.CloseAfter = time.Duration(rapid.IntRange(0, 60).Draw(t, "closeAfter")) * time.Minute
 	w.cfg.Late = rapid.SampledFrom([]string{metering.LateRebook, metering.LateExpire}).Draw(t, "late")
 	seed := rapid.Uint64().Draw(t, "AWS")
@@ -123,17 +125,46 @@ func (w *whole) take(t *rapid.T) {
 			},
 		}
 		taking.Need = taking.Quantity
+		taking.Served = rapid.IntRange(0, 2).Draw(t, "served") == 0
 		at, known := w.ids[taking.ID]
 		repeated := known && time.Since(at) < 30*time.Second
-		if b := w.meter.Counter(l).Take(taking); !b.OK || repeated {
+		b := w.meter.Counter(l).Take(taking)
+		if !b.OK || repeated {
 			continue
 		}
 		if taking.ID != "" {
 			w.ids[taking.ID] = time.Now()
 		}
-		if !taking.Shadow {
+		switch {
+		case taking.Shadow:
+		case taking.Served:
+			w.checks = append(w.checks, wholeCheck{b.Receipt, l.Key, []string{"calls", "tokens"}[feature]})
+		default:
 			w.taken[string(l.Key)+[]string{"calls", "tokens"}[feature]] += taking.Quantity
 		}
+	}
+}
+
+// wholeCheck is a check that waits for its entry, or did once.
+type wholeCheck struct {
+	receipt policy.Receipt
+	license policy.Key
+	feature string
+}
+
+// entry brings the entry of a check, perhaps again, of this process or of one before: what is
+// taken is counted.
+func (w *whole) entry(t *rapid.T) {
+	if len(w.checks) == 0 {
+		return
+	}
+	c := rapid.SampledFrom(w.checks).Draw(t, "check")
+	e := metering.Ending{
+		Token: string(w.meter.AppendToken(nil, &c.receipt, "r")), License: c.license, Route: "r",
+		How: rapid.SampledFrom([]metering.How{metering.Served, metering.Served, metering.NotServed, metering.Alive}).Draw(t, "how"),
+	}
+	if why := w.meter.Resolve(&e); why == "" && e.How == metering.Served {
+		w.taken[string(c.license)+c.feature] += c.receipt.Quantity
 	}
 }
 

@@ -64,6 +64,7 @@ func (s *suite) checksWait() {
 	s.want("settled", total.Settled, minuteAt(1))
 	s.want("counted", total.Counted, int64(4))
 	s.waits(waiting{Issued: 4, Resolved: 4})
+	s.want("turns", len(total.Turns), 0)
 }
 
 // checksApart keeps checks of other terms, licenses and features apart.
