@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -82,6 +83,7 @@ func (g *Gate) decide(ctx context.Context, r *policy.Request, now time.Time) pol
 func (g *Gate) decideUnknown(ctx context.Context, r *policy.Request, now time.Time, who policy.Subject, product string) policy.Decision {
 	ctx, cancel := context.WithTimeout(ctx, budget(ctx))
 	defer cancel()
+	who.ID = strings.Clone(who.ID) // a look-up outlives the request, whose strings may be views
 	known := g.cache.LookUp(ctx, who, product)
 	if r.Steps != nil {
 		r.Steps.Lines = append(r.Steps.Lines, foundLine(known))

@@ -3,10 +3,12 @@ package cache
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -57,6 +59,39 @@ func TestPanicIsAFault(t *testing.T) {
 			}
 		})
 	}
+}
+
+// view is text that lies in a buffer, as a proxy's does, and poison what the next request writes there.
+func view(s string) (text string, poison func()) {
+	b := []byte(s)
+	return unsafe.String(&b[0], len(b)), func() { copy(b, strings.Repeat("X", len(b))) }
+}
+
+func TestNothingOfARequestIsKeptBeyondTheCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &aws{}
+		w := run(t, source, t.TempDir())
+		source.put(held(arn1, stranger, "basic"))
+		slow(source, 5*time.Second)
+		account, poison := view(stranger)
+		if got := w.decideAccount(t.Context(), account); got != policy.EntitlementsStale {
+			t.Errorf("got %s, want entitlements_stale", got)
+		}
+		poison()
+		settle(5 * time.Second)
+		if got := w.decideAccount(t.Context(), stranger); got != policy.Allowed {
+			t.Errorf("after the look-up ended: got %s, want allowed", got)
+		}
+
+		route, poison := view("any")
+		r := request(policy.SubjectTenant, initech, "/any")
+		r.Route, r.Attributes = route, broken{}
+		w.gate.Decide(t.Context(), r)
+		poison()
+		if got := testutil.ToFloat64(w.gate.tallies.decisions.WithLabelValues("any", "fault", "enforce")); got != 1 {
+			t.Errorf("faults of the route: got %v, want 1", got)
+		}
+	})
 }
 
 func TestExplainTellsEachStepOfALookUp(t *testing.T) {

@@ -328,7 +328,7 @@ func (p *Policy) Fault(r *Request) Decision {
 	d := Decision{Cause: CauseFault}
 	allow := p.faults
 	if i, ok := p.routeIndex[r.Route]; ok {
-		d.Route, allow = r.Route, p.routes[i].faults
+		d.Route, allow = p.routes[i].name, p.routes[i].faults // a metric keeps the name: r.Route may be a view
 	}
 	if allow {
 		return p.open(r, d, Fault)
