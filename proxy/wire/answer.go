@@ -30,6 +30,15 @@ type Answer struct {
 	Metadata []Field
 }
 
+// Reset makes it the zero Answer, and keeps the room of its lists.
+func (a *Answer) Reset() {
+	clear(a.Headers)
+	clear(a.Remove)
+	clear(a.ResponseHeaders)
+	clear(a.Metadata)
+	*a = Answer{Headers: a.Headers[:0], Remove: a.Remove[:0], ResponseHeaders: a.ResponseHeaders[:0], Metadata: a.Metadata[:0]}
+}
+
 // Append appends the answer as a CheckResponse. Headers have no append action: Envoy
 // drops a denial's header that has one (Envoy: DeniedHttpResponse.headers).
 func (a *Answer) Append(b []byte) []byte {

@@ -18,7 +18,7 @@
 // # Lifetime
 //
 // Every string of a Request is a view into grpc's buffer, which is used again once
-// [Checker.Check] has returned. Whatever is kept longer has to be cloned.
+// [Checker.AppendAnswer] has returned. Whatever is kept longer has to be cloned.
 //
 // The bytes are described at protobuf.dev, "Encoding"; the fields in Envoy's
 // external_auth.proto, attribute_context.proto and base.proto.

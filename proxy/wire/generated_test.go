@@ -25,7 +25,7 @@ func agrees(t *testing.T, msg []byte) bool {
 	if refused != nil {
 		return false
 	}
-	if r.fields > MaxFields {
+	if r.headers > MaxFields || r.others > MaxFields {
 		return true
 	}
 	if err != nil {
@@ -57,7 +57,7 @@ func agrees(t *testing.T, msg []byte) bool {
 
 // touch asks a Request for everything, whatever it was made of.
 func touch(r *Request) {
-	for _, h := range r.Headers() {
+	for _, h := range r.Fields() {
 		r.Header(h.Name)
 	}
 	for _, ns := range r.metadata {
@@ -88,8 +88,8 @@ func sameHeaders(t *testing.T, r *Request, http *authv3.AttributeContext_HttpReq
 			values[name] = []string{value}
 		}
 	}
-	if len(r.Headers()) != total {
-		t.Fatalf("%d headers, want %d", len(r.Headers()), total)
+	if len(r.Fields()) != total {
+		t.Fatalf("%d headers, want %d", len(r.Fields()), total)
 	}
 	var got, want []header
 	for _, name := range slices.Sorted(maps.Keys(values)) {

@@ -14,7 +14,7 @@ func (r *Request) scanMetadata(msg []byte) {
 			continue
 		}
 		key, _, ok := entry(c.value)
-		if !ok || r.full() {
+		if !ok || r.others.full() {
 			r.broken = true
 			return
 		}

@@ -2,9 +2,9 @@ package wire
 
 import "strings"
 
-// MaxFields is how many headers, context extensions and namespaces of metadata are read
-// of one message, repeated ones included: Envoy takes 100 headers by default, and its
-// operator names the others.
+// MaxFields is how many headers are read of one message, and how many context extensions
+// and namespaces of metadata, repeated ones included: Envoy takes 100 headers by default,
+// and its operator names the others.
 const MaxFields = 1024
 
 // Field is a name and its value.
@@ -26,7 +26,8 @@ type Request struct {
 	names      nameSet // of joined
 	extensions []Field
 	metadata   []namespace
-	fields     int // of MaxFields
+	headers    count
+	others     count
 	broken     bool
 }
 
@@ -60,9 +61,9 @@ func (r *Request) Reset() {
 	*r = Request{joined: r.joined[:0], raw: r.raw[:0], extensions: r.extensions[:0], metadata: r.metadata[:0]}
 }
 
-// Headers are the request's headers in the form in which they came. In the joined
+// Fields are the request's headers in the form in which they came. In the joined
 // form no name comes twice.
-func (r *Request) Headers() []Field {
+func (r *Request) Fields() []Field {
 	if len(r.raw) > 0 {
 		return r.raw
 	}
@@ -72,7 +73,7 @@ func (r *Request) Headers() []Field {
 // Header is a request header by its lower-case name, and how often it was given: its
 // values joined by ",". What Envoy has joined counts as given once.
 func (r *Request) Header(name string) (value string, n int) {
-	for _, h := range r.Headers() {
+	for _, h := range r.Fields() {
 		if h.Name == name {
 			if value = h.Value; n > 0 {
 				return r.joinRaw(name)
@@ -170,7 +171,7 @@ func (r *Request) addJoined(msg []byte) {
 	switch {
 	case !ok:
 		r.broken = true
-	case r.full():
+	case r.headers.full():
 		r.Dropped++
 	case r.names.add(f.Name) || !replace(r.joined, f):
 		r.joined = append(r.joined, f)
@@ -208,7 +209,7 @@ func (r *Request) addRaw(msg []byte) {
 	switch {
 	case c.broken:
 		r.broken = true
-	case r.full():
+	case r.headers.full():
 		r.Dropped++
 	default:
 		r.raw = append(r.raw, f)
@@ -219,17 +220,20 @@ func (r *Request) addExtension(msg []byte) {
 	key, value, ok := entry(msg)
 	f := Field{view(key), view(value)}
 	switch {
-	case !ok || r.full():
+	case !ok || r.others.full():
 		r.broken = true
 	case !replace(r.extensions, f):
 		r.extensions = append(r.extensions, f)
 	}
 }
 
-// full counts one more field, and tells whether there is no room for it.
-func (r *Request) full() bool {
-	r.fields++
-	return r.fields > MaxFields
+// count counts fields up to MaxFields.
+type count int
+
+// full counts one more, and tells whether there is no room for it.
+func (n *count) full() bool {
+	*n++
+	return *n > MaxFields
 }
 
 // replace puts a field into the place of the one with its name, if there is one.

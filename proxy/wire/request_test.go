@@ -39,8 +39,8 @@ func TestTheLastOfARepeatedHeaderOfAMapCounts(t *testing.T) {
 	if err := r.Scan(msg); err != nil {
 		t.Fatal(err)
 	}
-	if v, n := r.Header("x-a"); v != "3" || n != 1 || len(r.Headers()) != 2 {
-		t.Errorf("x-a = %q, %d times; %d headers", v, n, len(r.Headers()))
+	if v, n := r.Header("x-a"); v != "3" || n != 1 || len(r.Fields()) != 2 {
+		t.Errorf("x-a = %q, %d times; %d headers", v, n, len(r.Fields()))
 	}
 }
 
@@ -67,12 +67,12 @@ func TestRequestHoldsABoundedNumberOfFields(t *testing.T) {
 		pairs = append(pairs, fmt.Sprintf("x-%d", i), "v")
 	}
 	var r Request
-	if err := r.Scan(httpCheck(packed(httpHeaders, pairs...))); err != nil || r.Dropped != 10 || len(r.Headers()) != MaxFields {
-		t.Errorf("%v: %d headers, %d dropped", err, len(r.Headers()), r.Dropped)
+	if err := r.Scan(httpCheck(packed(httpHeaders, pairs...))); err != nil || r.Dropped != 10 || len(r.Fields()) != MaxFields {
+		t.Errorf("%v: %d headers, %d dropped", err, len(r.Fields()), r.Dropped)
 	}
 	raw := httpCheck(pack(nil, httpHeaderMap, string(packed(headerMapHeaders, pairs...))))
-	if err := r.Scan(raw); err != nil || r.Dropped != 10 || len(r.Headers()) != MaxFields {
-		t.Errorf("%v: %d raw headers, %d dropped", err, len(r.Headers()), r.Dropped)
+	if err := r.Scan(raw); err != nil || r.Dropped != 10 || len(r.Fields()) != MaxFields {
+		t.Errorf("%v: %d raw headers, %d dropped", err, len(r.Fields()), r.Dropped)
 	}
 	for name, attributes := range map[string][]byte{
 		"context extensions": packed(attributesContextExtensions, pairs...),
@@ -114,10 +114,10 @@ func TestAScanForgetsTheOneBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	var r Request
-	if err := r.Scan(full); err != nil || r.Path == "" || len(r.Headers()) == 0 {
+	if err := r.Scan(full); err != nil || r.Path == "" || len(r.Fields()) == 0 {
 		t.Fatalf("%v: %+v", err, r)
 	}
-	if err := r.Scan(nil); err != nil || r.HTTP || r.Path != "" || len(r.Headers()) != 0 {
+	if err := r.Scan(nil); err != nil || r.HTTP || r.Path != "" || len(r.Fields()) != 0 {
 		t.Errorf("%v: an empty message after a full one says %+v", err, r)
 	}
 	if _, ok := r.Context("weir.route"); ok {

@@ -21,9 +21,9 @@ const answerSize = 4 << 10
 
 // Checker answers checks.
 type Checker interface {
-	// Check appends to dst the CheckResponse for a CheckRequest. Neither msg nor a
+	// AppendAnswer appends to dst the CheckResponse for a CheckRequest. Neither msg nor a
 	// view into it is good after the call.
-	Check(ctx context.Context, msg, dst []byte) ([]byte, error)
+	AppendAnswer(ctx context.Context, msg, dst []byte) ([]byte, error)
 }
 
 // Register puts Envoy's external authorization service on a server that uses NewCodec.
@@ -70,7 +70,7 @@ func (s *service) handle(
 // check answers a message with a buffer.
 func (s *service) check(ctx context.Context, in any) (any, error) {
 	room := s.pool.Get(answerSize)
-	out, err := s.checker.Check(ctx, in.(*message).buffer.ReadOnlyData(), (*room)[:0])
+	out, err := s.checker.AppendAnswer(ctx, in.(*message).buffer.ReadOnlyData(), (*room)[:0])
 	switch {
 	case err != nil:
 		s.pool.Put(room)

@@ -22,7 +22,7 @@ import (
 // check is a Checker that is a function.
 type check func(msg, dst []byte) ([]byte, error)
 
-func (f check) Check(_ context.Context, msg, dst []byte) ([]byte, error) { return f(msg, dst) }
+func (f check) AppendAnswer(_ context.Context, msg, dst []byte) ([]byte, error) { return f(msg, dst) }
 
 // mirror answers with the path of the request as a header.
 func mirror(msg, dst []byte) ([]byte, error) {
