@@ -3,6 +3,7 @@ package metering_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.etcd.io/bbolt"
 
 	"github.com/weirhq/weir/metering"
 	"github.com/weirhq/weir/metering/ledgertest"
@@ -289,5 +292,25 @@ func TestB20AMeterGoesOnOverDamageAndForgetsNoQuota(t *testing.T) {
 	}
 	if got := total(t, b); got.Counted != 5 {
 		t.Errorf("the new file holds %+v, want what the damaged one did not", got)
+	}
+}
+
+func TestB20AFileOfAnotherVersionIsNotTakenForDamaged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	db, err := bbolt.Open(path, 0o600, nil)
+	must(t, err)
+	must(t, db.Update(func(tx *bbolt.Tx) error {
+		meta, err := tx.CreateBucket([]byte("meta"))
+		must(t, err)
+		return meta.Put([]byte("format"), []byte("weir-ledger-1"))
+	}))
+	must(t, db.Close())
+	_, err = metering.OpenBoltOrSetAside(path, metering.DefaultConfig(), place(), time.Now, discard(), nil)
+	if err == nil || errors.Is(err, metering.ErrCorrupt) || !strings.Contains(err.Error(), "weir-ledger-1") {
+		t.Errorf("got %v, want it to name the version", err)
+	}
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(entries) != 1 {
+		t.Errorf("%v %v", entries, err)
 	}
 }

@@ -49,11 +49,15 @@ func (b *Bolt) Close() error { return b.file.close() }
 // verify reads everything that is not settled: books, open hours, the tokens of checks, and the rows
 // that are due; and where there was a sign of damage all others too, usage events among them.
 func (b *Bolt) verify(tx *bbolt.Tx, all bool) error {
+	meta := tx.Bucket([]byte(bucketMeta))
+	if meta == nil {
+		return fmt.Errorf("%w: its part %q is missing", ErrCorrupt, bucketMeta)
+	}
+	if err := checkFormat(string(meta.Get([]byte(metaFormat)))); err != nil {
+		return err // before a look at the parts, of which another version has others
+	}
 	t, err := newBoltTx(tx, nil)
 	if err != nil {
-		return err
-	}
-	if err := checkFormat(string(t.meta.Get([]byte(metaFormat)))); err != nil {
 		return err
 	}
 	var begun beginning
