@@ -10,12 +10,15 @@ import (
 	"time"
 
 	"github.com/weirhq/weir/internal/boltfile"
+	"github.com/weirhq/weir/policy"
 )
 
 // Salvaged is what could be read of a ledger's file, whole or damaged.
 type Salvaged struct {
 	// Rows are by hour, license and dimension; those of open hours as they stand.
 	Rows []SalvagedRow
+	// Waiting is what waited for Envoy's access log: of these checks it was not known yet whether they count.
+	Waiting []SalvagedChecks
 	// Unread is what was there and could not be read.
 	Unread []Unread
 }
@@ -25,6 +28,15 @@ type SalvagedRow struct {
 	Row
 	// Stale tells that it comes from a part of the file that was out of use: later changes may be missing.
 	Stale bool
+}
+
+// SalvagedChecks sums the checks of one license and feature that waited.
+type SalvagedChecks struct {
+	License policy.Key
+	Feature string
+	Checks  int64
+	Units   int64 // counted units, as far as the checks knew them
+	Stale   bool
 }
 
 // Unread is something that can't be read.
@@ -46,7 +58,7 @@ func Salvage(path string) (*Salvaged, error) {
 		return nil, fmt.Errorf("salvage %s: %w", path, err)
 	}
 	s.takeStrays()
-	found := &Salvaged{Rows: s.list(), Unread: s.missing()}
+	found := &Salvaged{Rows: s.list(), Waiting: s.waiting(), Unread: s.missing()}
 	for _, d := range damage {
 		what := d.Why
 		if d.Bucket != "" {
@@ -178,6 +190,23 @@ func (s *salvage) list() []SalvagedRow {
 		return cmp.Or(a.Hour.Compare(b.Hour), cmp.Compare(a.License, b.License), cmp.Compare(a.Dimension, b.Dimension), cmp.Compare(a.Feature, b.Feature))
 	})
 	return rows
+}
+
+// waiting sums the checks that waited, by license and feature.
+func (s *salvage) waiting() []SalvagedChecks {
+	var all []SalvagedChecks
+	for _, key := range slices.Sorted(maps.Keys(s.books)) {
+		k := s.books[key]
+		sum := SalvagedChecks{License: k.License, Feature: k.Feature, Stale: k.stale}
+		for i := range k.Pending.Cells {
+			sum.Checks += k.Pending.Cells[i].Count
+			sum.Units += k.Pending.Cells[i].Units
+		}
+		if sum.Checks > 0 {
+			all = append(all, sum)
+		}
+	}
+	return all
 }
 
 // missing names what has to be there and was not found.

@@ -146,3 +146,19 @@ func TestSalvageOfWhatIsNoFileIsAnError(t *testing.T) {
 		t.Errorf("an empty file: %+v", s)
 	}
 }
+
+func TestB20SalvageTellsOfChecksThatWaited(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger")
+	b := openBolt(t, path, metering.DefaultConfig(), place())
+	d := ledgertest.Delta(ledgertest.Hour(), 7, ledgertest.Bill(1))
+	d.Kind, d.Minute, d.Count, d.Epoch, d.Turn = metering.Issued, ledgertest.Hour(), 2, 1, 1
+	_, err := b.Commit(t.Context(), "w", 1, []metering.Delta{d})
+	must(t, err)
+	must(t, b.Close())
+	s, err := metering.Salvage(path)
+	must(t, err)
+	want := []metering.SalvagedChecks{{License: ledgertest.License, Feature: "apiCalls", Checks: 2, Units: 7}}
+	if diff := cmp.Diff(want, s.Waiting); diff != "" || len(s.Rows) > 0 {
+		t.Errorf("-want +got\n%s and rows %+v", diff, s.Rows)
+	}
+}

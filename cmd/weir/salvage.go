@@ -17,9 +17,11 @@ import (
 
 // salvaged is what `weir usage salvage -json` prints.
 type salvaged struct {
-	File   string          `json:"file"`
-	Rows   []salvagedRow   `json:"rows"`
-	Unread []salvageUnread `json:"unread"`
+	File string        `json:"file"`
+	Rows []salvagedRow `json:"rows"`
+	// Waiting are checks of which it was not known yet whether they count.
+	Waiting []salvagedChecks `json:"waiting"`
+	Unread  []salvageUnread  `json:"unread"`
 	// Advice has a sentence for each kind of rows that are there, and one for what could not be read.
 	Advice []string `json:"advice"`
 }
@@ -36,6 +38,15 @@ type salvagedRow struct {
 	Billed string `json:"billed"`
 	// Stale tells that it was found where the file was out of use.
 	Stale bool `json:"stale"`
+}
+
+type salvagedChecks struct {
+	License string `json:"license"`
+	Feature string `json:"feature"`
+	Checks  int64  `json:"checks"`
+	// Units are counted ones of the feature, as far as the checks knew them.
+	Units int64 `json:"units"`
+	Stale bool  `json:"stale"`
 }
 
 type salvageUnread struct {
@@ -65,7 +76,7 @@ func usageSalvage(_ context.Context, c *console, fs *flag.FlagSet, args []string
 }
 
 func newSalvaged(file string, found *metering.Salvaged) *salvaged {
-	s := &salvaged{File: file, Rows: []salvagedRow{}, Unread: []salvageUnread{}, Advice: []string{}}
+	s := &salvaged{File: file, Rows: []salvagedRow{}, Waiting: []salvagedChecks{}, Unread: []salvageUnread{}, Advice: []string{}}
 	units, rows := map[string]int64{}, map[string]int{}
 	for i := range found.Rows {
 		r := &found.Rows[i]
@@ -84,6 +95,11 @@ func newSalvaged(file string, found *metering.Salvaged) *salvaged {
 		if rows[kind] > 0 {
 			s.Advice = append(s.Advice, fmt.Sprintf("%d units in %d rows: %s", units[kind], rows[kind], advice(kind)))
 		}
+	}
+	for _, w := range found.Waiting {
+		s.Waiting = append(s.Waiting, salvagedChecks{string(w.License), w.Feature, w.Checks, w.Units, w.Stale})
+		s.Advice = append(s.Advice, fmt.Sprintf("license %s, feature %s: %d checks, of %d counted units, still waited for Envoy's access log: "+
+			"whether they were served is not known, and they are in no row.", w.License, w.Feature, w.Checks, w.Units))
 	}
 	if len(s.Unread) > 0 {
 		s.Advice = append(s.Advice, fmt.Sprintf("%d parts can't be read: what was counted there and not sent is in no record here. "+
