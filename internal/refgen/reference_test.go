@@ -36,7 +36,7 @@ func TestTheReferenceTellsKindDefaultAndMeaning(t *testing.T) {
 		"| `routes[].meter.quantity` | number or text or mapping | `1` |",
 		"| `plans.<name>.grants.<name>.every` | hour, day, month, term | `month` |",
 		"| `metering.notBilled.status` | list | `[500-599]` |",
-		"- `listen.http`: neither forward-auth",
+		"- `role`: only role all is built",
 	} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("the reference lacks %q", want)
