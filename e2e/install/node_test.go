@@ -226,7 +226,8 @@ func (n *node) manifest(ctx context.Context, name string, d deployment) (string,
 		return "", err
 	}
 	template["apiVersion"], template["kind"] = "v1", "Pod"
-	template["metadata"] = map[string]any{"name": name} // podman takes no annotation of more than 63 characters
+	// podman takes no annotation of more than 63 characters.
+	template["metadata"] = map[string]any{"name": name, "labels": object(template).at("metadata", "labels")}
 	for _, c := range template["spec"].(map[string]any)["containers"].([]any) {
 		suit(c.(map[string]any))
 	}
