@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -40,9 +39,6 @@ const (
 	metaSum       = "sum"
 	tenantsFormat = "1" // another layout gets another one
 )
-
-// sumLength is the length of a sum, in bytes: against damage, not against an enemy.
-const sumLength = 8
 
 // errTenantsFormat is no damage: an operator has gone back to an older weir.
 var errTenantsFormat = errors.New("the file is of another version of weir")
@@ -95,8 +91,8 @@ func (f *tenantFile) open() error {
 			}
 		}
 		return errors.Join(
-			tx.Bucket([]byte(bucketMeta)).Put([]byte(metaFormat), summed([]byte(metaFormat), []byte(tenantsFormat))),
-			tx.Bucket([]byte(bucketMeta)).Put([]byte(metaSum), make([]byte, sumLength)),
+			tx.Bucket([]byte(bucketMeta)).Put([]byte(metaFormat), boltfile.Seal([]byte(metaFormat), []byte(tenantsFormat))),
+			tx.Bucket([]byte(bucketMeta)).Put([]byte(metaSum), make([]byte, boltfile.SumLength)),
 		)
 	})
 	if err == nil {
@@ -130,11 +126,12 @@ func (f *tenantFile) read() (all []stored, err error) {
 			if err := checkFormat(meta); err != nil {
 				return err
 			}
-			return eachTenant(tenants, meta.Get([]byte(metaSum)), func(id, said []byte) {
+			return boltfile.Each(tenants, meta.Get([]byte(metaSum)), func(id, said []byte) error {
 				text = append(text, id...)
 				ends = append(ends, len(text))
 				text = append(text, said...)
 				ends = append(ends, len(text))
+				return nil
 			})
 		})
 	})
@@ -150,7 +147,7 @@ func (f *tenantFile) read() (all []stored, err error) {
 }
 
 func checkFormat(meta *bbolt.Bucket) error {
-	format, ok := unsum([]byte(metaFormat), meta.Get([]byte(metaFormat)))
+	format, ok := boltfile.Unseal([]byte(metaFormat), meta.Get([]byte(metaFormat)))
 	switch {
 	case !ok:
 		return fmt.Errorf("%w: it does not say its format", boltfile.ErrDamaged)
@@ -159,24 +156,6 @@ func checkFormat(meta *bbolt.Bucket) error {
 	default:
 		return nil
 	}
-}
-
-// eachTenant gives every tenant, and an error if one is wrong or missing.
-func eachTenant(tenants *bbolt.Bucket, want []byte, give func(id, said []byte)) error {
-	var sum uint64
-	err := tenants.ForEach(func(id, value []byte) error {
-		said, ok := unsum(id, value)
-		if !ok {
-			return fmt.Errorf("%w: tenant %q is not as it was written", boltfile.ErrDamaged, id)
-		}
-		sum ^= binary.BigEndian.Uint64(value)
-		give(id, said)
-		return nil
-	})
-	if err == nil && (len(want) != sumLength || binary.BigEndian.Uint64(want) != sum) {
-		err = fmt.Errorf("%w: a tenant is missing, or of another time", boltfile.ErrDamaged)
-	}
-	return err
 }
 
 // write makes changes durable: an empty tied takes the tenant away. With a claim it
@@ -203,27 +182,19 @@ func (f *tenantFile) write(changes []stored, used *Claim, now time.Time) error {
 	return nil
 }
 
-func putTenants(tx *bbolt.Tx, changes []stored) error {
+func putTenants(tx *bbolt.Tx, changes []stored) (err error) {
 	meta, tenants := tx.Bucket([]byte(bucketMeta)), tx.Bucket([]byte(bucketTenants))
-	sum := binary.BigEndian.Uint64(meta.Get([]byte(metaSum)))
+	sum := meta.Get([]byte(metaSum))
 	for _, change := range changes {
-		id := []byte(change.id)
-		if before := tenants.Get(id); before != nil {
-			sum ^= binary.BigEndian.Uint64(before)
+		var said []byte
+		if change.tied != "" {
+			said = []byte(change.tied)
 		}
-		if change.tied == "" {
-			if err := tenants.Delete(id); err != nil {
-				return err
-			}
-			continue
-		}
-		value := summed(id, []byte(change.tied))
-		sum ^= binary.BigEndian.Uint64(value)
-		if err := tenants.Put(id, value); err != nil {
+		if sum, err = boltfile.Put(tenants, sum, []byte(change.id), said); err != nil {
 			return err
 		}
 	}
-	return meta.Put([]byte(metaSum), binary.BigEndian.AppendUint64(nil, sum))
+	return meta.Put([]byte(metaSum), sum)
 }
 
 // noteClaim notes who used a claim. Claims that ended are of no use to anybody.
@@ -239,7 +210,7 @@ func noteClaim(claims *bbolt.Bucket, used *Claim, tenant string, now time.Time) 
 		}
 	}
 	key := used.key()
-	return claims.Put(key, summed(key, []byte(tenant)))
+	return claims.Put(key, boltfile.Seal(key, []byte(tenant)))
 }
 
 // claimMemory is how much longer than it is good for a claim is remembered: AWS time
@@ -258,7 +229,7 @@ func (f *tenantFile) claimedBy(c *Claim) (tenant string, err error) {
 			if value == nil {
 				return nil
 			}
-			said, ok := unsum(key, value)
+			said, ok := boltfile.Unseal(key, value)
 			if !ok {
 				return fmt.Errorf("%w: the use of a claim is not as it was written", boltfile.ErrDamaged)
 			}
@@ -272,26 +243,4 @@ func (f *tenantFile) claimedBy(c *Claim) (tenant string, err error) {
 // key orders claims by when they end.
 func (c *Claim) key() []byte {
 	return append(binary.BigEndian.AppendUint64(nil, uint64(c.Until.Unix())), c.ID...)
-}
-
-// summed puts the sum of a key and its value before the value.
-func summed(key, value []byte) []byte {
-	return append(sumOf(key, value), value...)
-}
-
-// unsum takes the sum off again; false when it is wrong.
-func unsum(key, value []byte) ([]byte, bool) {
-	if len(value) < sumLength {
-		return nil, false
-	}
-	said := value[sumLength:]
-	return said, string(sumOf(key, said)) == string(value[:sumLength])
-}
-
-func sumOf(key, value []byte) []byte {
-	h := sha256.New()
-	h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(key))))
-	h.Write(key)
-	h.Write(value)
-	return h.Sum(nil)[:sumLength]
 }

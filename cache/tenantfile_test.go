@@ -201,7 +201,7 @@ func TestFileOfAnotherVersionIsLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		return tx.Bucket([]byte(bucketMeta)).Put([]byte(metaFormat), summed([]byte(metaFormat), []byte("2")))
+		return tx.Bucket([]byte(bucketMeta)).Put([]byte(metaFormat), boltfile.Seal([]byte(metaFormat), []byte("2")))
 	})
 	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
