@@ -36,7 +36,7 @@ func (c *Cache) LookUp(ctx context.Context, who policy.Subject, product string) 
 	if c.negatives.has(t, c.now(), time.Now()) {
 		return policy.Absent
 	}
-	read, err := c.joinOrRead(t, func() bool { return quota.take(time.Now()) })
+	read, err := c.joinOrRead(t, func() bool { return quota == nil || quota.take(time.Now()) })
 	if read == nil || err != nil {
 		return policy.Unanswered
 	}
@@ -50,14 +50,18 @@ func (c *Cache) LookUp(ctx context.Context, who policy.Subject, product string) 
 }
 
 // lookupQuotas are the look-ups that each product may make: those that ask the same
-// API share one.
+// API share one; nil: they ask none, since what was told of its buyers is stored.
 func lookupQuotas(products map[string]policy.Product) map[string]*window {
 	entitlements, agreements := newWindow(entitlementLookups), newWindow(agreementLookups)
 	quotas := make(map[string]*window, len(products))
 	for name, p := range products {
-		quotas[name] = entitlements
-		if p.Model == policy.ModelSubscription {
+		switch {
+		case p.ByEvents():
+			quotas[name] = nil
+		case p.Model == policy.ModelSubscription:
 			quotas[name] = agreements
+		default:
+			quotas[name] = entitlements
 		}
 	}
 	return quotas

@@ -44,7 +44,6 @@ func pendings() []pending {
 	return []pending{
 		{path: "role", msg: "only role all is built", when: isAny(RoleHub, RoleGate), refuse: always},
 		{path: "listen.http", msg: "forward-auth (/check/*) is not served there yet"},
-		{path: "products.*", msg: "subscription listings whose agreements name no license can't be read yet", when: isNamelessSubscription, refuse: always},
 		{path: "routes.*.meter.quantity", msg: "quantities of the response, and bytes, are not counted yet", when: isUnreadQuantity, refuse: isEnforced},
 		{path: "routes.*.meter.reserve", msg: "nothing is held against a quota yet", when: isNotZero, refuse: isEnforced},
 		{path: "routes.*.meter.when", msg: "served counts at the check for now", when: isAny(policy.WhenServed), always: true},
@@ -99,13 +98,6 @@ func valueOf(c *Config) reflect.Value { return reflect.ValueOf(c).Elem() }
 
 func isAny(words ...string) func(any) bool {
 	return func(v any) bool { return slices.Contains(words, fmt.Sprint(v)) }
-}
-
-// isNamelessSubscription tells whether neither entitlements nor agreements would name
-// the listing's licenses.
-func isNamelessSubscription(v any) bool {
-	p, ok := v.(policy.Product)
-	return ok && p.Model == policy.ModelSubscription && p.Agreements == policy.AgreementsLegacy
 }
 
 func isNotZero(v any) bool {

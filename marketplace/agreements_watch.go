@@ -38,6 +38,9 @@ type AgreementWatch struct {
 func (c *Connection) AgreementWatch(products map[string]policy.Product, handle Handler) *AgreementWatch {
 	w := &AgreementWatch{}
 	for name, product := range products {
+		if product.ByEvents() { // whose agreements name nobody that could be read
+			continue
+		}
 		w.products = append(w.products, &productWatch{
 			name: name, search: c.search(product), access: c.agreements, clock: c.Clock, handle: handle,
 			log: c.log.With("product", name), followed: map[string]time.Time{},

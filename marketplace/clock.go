@@ -48,6 +48,7 @@ type Clock struct {
 	recent [looks]time.Duration // the last observed offsets
 	seen   int                  // how many of them there are
 	last   time.Time            // local time of the last observation or look
+	heard  time.Time            // local time of the last observation
 }
 
 // newClock makes a clock without offset that never looks.
@@ -136,12 +137,20 @@ func (c *Clock) observe(date, received time.Time, took time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last = c.local()
+	c.heard = c.last
 	copy(c.recent[:], c.recent[1:])
 	c.recent[looks-1] = observed
 	c.seen = min(c.seen+1, looks)
 	if c.agree() && (observed-c.Offset()).Abs() >= slack {
 		c.adopt(observed)
 	}
+}
+
+// silent is how long AWS has not answered; false: it never did.
+func (c *Clock) silent() (time.Duration, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.local().Sub(c.heard), !c.heard.IsZero()
 }
 
 // agree tells whether there are enough observations, close together.

@@ -46,6 +46,9 @@ type Connection struct {
 	updates *prometheus.CounterVec
 
 	agreements *agreementAccess
+	hearing    *hearing
+	// subscriptions is where Queue, Notifications and Registrations store events; nil: no listing lives by them.
+	subscriptions *Subscriptions
 }
 
 // Connect prepares clients for the AWS services that weir uses. It calls none of
@@ -65,6 +68,7 @@ func Connect(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus.R
 	}
 	c := &Connection{Clock: clock, Limits: NewLimits(), cfg: cfg, log: log, updates: updates}
 	c.agreements = &agreementAccess{clock: clock, log: log}
+	c.hearing = &hearing{clock: clock, failing: map[string]error{}}
 	c.aws, err = config.LoadDefaultConfig(ctx,
 		config.WithRegion(cfg.Region),
 		config.WithLogger(sdkLog{log}),

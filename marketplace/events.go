@@ -1,6 +1,7 @@
 package marketplace
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,6 +37,8 @@ type update struct {
 	feed feed
 	kind kind        // what it is, if no read decides that
 	hint *cache.Hint // what to read; nil: nothing
+	// event is what happened to the hint's license, of a listing whose buyers are known by events; nil: nothing.
+	event *happening
 	// advisory is what AWS says about a buyer that people should know of; nil: nothing.
 	advisory *advisory
 }
@@ -49,16 +52,34 @@ type known struct {
 	// byCustomer tells that what a customer identifier holds can be read (AWS: GetEntitlements). Agreements, of which
 	// subscription listings are read, name their buyers by account.
 	byCustomer bool
+	// byEvents tells that nothing can be read but what was told.
+	byEvents bool
 }
 
 func newParser(products map[string]policy.Product) parser {
 	p := make(parser, 2*len(products))
 	for name, product := range products {
-		k := known{name: name, byCustomer: product.Model != policy.ModelSubscription}
+		k := known{name: name, byEvents: product.ByEvents()}
+		k.byCustomer = product.Model != policy.ModelSubscription || k.byEvents
 		p[product.Code], p[product.ID] = k, k
 	}
 	delete(p, "")
 	return p
+}
+
+// effect gives an update its effect: what happened is stored before the handler has it read.
+func (u *update) effect(ctx context.Context, store *Subscriptions, handle Handler) (changed bool, err error) {
+	hint := *u.hint
+	if u.event != nil && store != nil {
+		stands, err := store.note(hint.License, "", u.event)
+		if err != nil {
+			return false, err
+		}
+		if !stands.active {
+			hint.Ended, hint.At = true, stands.at
+		}
+	}
+	return handle(ctx, hint)
 }
 
 // shape is what tells the feeds' messages apart: EventBridge has a source and a detail type, SNS

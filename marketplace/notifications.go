@@ -81,13 +81,15 @@ type Notifications struct {
 	parser       parser
 	handle       Handler
 	certificates *certificates
-	replays      *replays
-	client       *sns.Client
-	clock        *Clock
-	log          *slog.Logger
-	updates      *prometheus.CounterVec
-	large        chan struct{} // holds one for each long body being read
-	told         *rate.Sometimes
+	// subscriptions is where events are stored; nil: no listing lives by them.
+	subscriptions *Subscriptions
+	replays       *replays
+	client        *sns.Client
+	clock         *Clock
+	log           *slog.Logger
+	updates       *prometheus.CounterVec
+	large         chan struct{} // holds one for each long body being read
+	told          *rate.Sometimes
 }
 
 var _ http.Handler = (*Notifications)(nil)
@@ -98,7 +100,7 @@ func (c *Connection) Notifications(topics []string, products map[string]policy.P
 	n := &Notifications{
 		topics: make(map[string]topic, len(topics)), parser: newParser(products), handle: handle,
 		certificates: newCertificates(c.cfg.Endpoint, c.Clock.Now), replays: newReplays(), client: sns.NewFromConfig(c.aws),
-		clock: c.Clock, log: c.log, updates: c.updates, large: make(chan struct{}, largeAtOnce),
+		subscriptions: c.subscriptions, clock: c.Clock, log: c.log, updates: c.updates, large: make(chan struct{}, largeAtOnce),
 		told: &rate.Sometimes{First: 10, Interval: time.Second},
 	}
 	for _, arn := range topics {
@@ -281,7 +283,7 @@ func (n *Notifications) act(ctx context.Context, from topic, e *envelope) (kind,
 	if understood.hint == nil {
 		return understood.kind, nil
 	}
-	changed, err := n.handle(ctx, *understood.hint)
+	changed, err := understood.effect(ctx, n.subscriptions, n.handle)
 	if changed {
 		understood.kind = kindChanged
 	}

@@ -61,6 +61,9 @@ type Queue struct {
 	log     *slog.Logger
 	updates *prometheus.CounterVec
 	backoff func(failures int) time.Duration
+	// subscriptions is where events are stored; nil: no listing lives by them.
+	subscriptions *Subscriptions
+	hearing       *hearing
 }
 
 // newUpdatesMetric counts what came over all feeds.
@@ -81,7 +84,7 @@ func (c *Connection) Queue(queueURL string, products map[string]policy.Product, 
 	})
 	return &Queue{
 		client: client, url: queueURL, parser: newParser(products), handle: handle, aside: &aside{dir: asideDir},
-		clock: c.Clock, log: c.log.With("queue", queueURL), updates: c.updates,
+		subscriptions: c.subscriptions, hearing: c.hearing, clock: c.Clock, log: c.log.With("queue", queueURL), updates: c.updates,
 		backoff: func(failures int) time.Duration { return backoff(failures, c.backoffLimit()) },
 	}
 }
@@ -117,6 +120,7 @@ func (q *Queue) Run(ctx context.Context) error {
 	for failures := 0; ctx.Err() == nil; {
 		begun := time.Now()
 		messages, err := q.receive(ctx)
+		q.hearing.note(q.url, err)
 		for _, m := range messages {
 			work.Go(func() error { q.workOn(ctx, m); return nil })
 		}
@@ -195,15 +199,15 @@ func (q *Queue) act(ctx context.Context, m types.Message) (update, error) {
 	if understood.hint == nil {
 		return understood, nil
 	}
-	changed, err := q.handleVisibly(ctx, m, *understood.hint)
+	changed, err := q.handleVisibly(ctx, m, &understood)
 	if changed {
 		understood.kind = kindChanged
 	}
 	return understood, err
 }
 
-// handleVisibly calls the handler, and keeps the message hidden from others meanwhile.
-func (q *Queue) handleVisibly(ctx context.Context, m types.Message, hint cache.Hint) (changed bool, err error) {
+// handleVisibly gives an update its effect, and keeps the message hidden from others meanwhile.
+func (q *Queue) handleVisibly(ctx context.Context, m types.Message, understood *update) (changed bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, longestWork)
 	var renewals errgroup.Group
 	renewals.Go(func() error {
@@ -212,7 +216,7 @@ func (q *Queue) handleVisibly(ctx context.Context, m types.Message, hint cache.H
 		}
 		return nil
 	})
-	changed, err = q.handle(ctx, hint)
+	changed, err = understood.effect(ctx, q.subscriptions, q.handle)
 	cancel()
 	return changed, errors.Join(err, renewals.Wait())
 }

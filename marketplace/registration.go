@@ -68,13 +68,15 @@ type Registrations struct {
 	products map[string]policy.Product
 	names    parser
 	limit    *rate.Limiter
+	// subscriptions is where buyers are noted; nil: no listing lives by events.
+	subscriptions *Subscriptions
 }
 
 // Registrations resolves tokens for the given products, by the configuration's keys.
 func (c *Connection) Registrations(products map[string]policy.Product) *Registrations {
 	return &Registrations{
 		client: meteringservice.NewFromConfig(c.aws), products: products, names: newParser(products),
-		limit: rate.NewLimiter(resolvesPerSecond, resolvesPerSecond),
+		limit: rate.NewLimiter(resolvesPerSecond, resolvesPerSecond), subscriptions: c.subscriptions,
 	}
 }
 
@@ -106,7 +108,11 @@ func (r *Registrations) Resolve(ctx context.Context, token string) (Registered, 
 		Customer:    aws.ToString(out.CustomerIdentifier),
 		Agreement:   agreement,
 	}
-	if err := r.place(&found, aws.ToString(out.LicenseArn)); err != nil {
+	err = r.place(&found, aws.ToString(out.LicenseArn))
+	if err == nil && r.subscriptions != nil && r.products[found.Product].ByEvents() {
+		err = r.subscriptions.register(&found)
+	}
+	if err != nil {
 		return Registered{}, fmt.Errorf("resolve customer: %w", err)
 	}
 	return found, nil

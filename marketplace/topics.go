@@ -21,11 +21,19 @@ var marketplaceTopic = regexp.MustCompile(`^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{
 // customer is what is taken for a legacy customer identifier; AWS only bounds its length.
 var customer = regexp.MustCompile(`^[A-Za-z0-9._:@/+=-]{1,255}$`)
 
-// topicBody is what both topics say; the license is read again, so offers and trials need not be understood.
+// topicBody is what both topics say.
 type topicBody struct {
 	Action   string `json:"action"`
 	Customer string `json:"customer-identifier"`
 	Product  string `json:"product-code"`
+	Offer    string `json:"offer-identifier"`
+}
+
+// trim takes blanks away: the samples in AWS's documentation have some around values.
+func (b *topicBody) trim() {
+	for _, text := range []*string{&b.Action, &b.Customer, &b.Product, &b.Offer} {
+		*text = strings.TrimSpace(*text)
+	}
 }
 
 // notification is a message as SNS passes it on: wrapped, or, where the topic is empty, raw.
@@ -50,19 +58,18 @@ func (p parser) wrapped(s shape, sent time.Time) (update, error) {
 	return p.notification(n)
 }
 
-// notification makes a hint of a message. No message ends a license: AWS tells of no license, and of an end an hour before
-// it comes (unsubscribe-pending); the read of the customer says what is left.
+// notification makes a hint of a message. No message ends a license by itself: AWS tells of no license; the read of the
+// customer says what is left. Where nothing can be read, what the message tells is stored, and that is read.
 func (p parser) notification(n notification) (update, error) {
 	poison := update{feed: n.feed, kind: kindPoison}
 	var body topicBody
 	if err := json.Unmarshal(bytes.TrimSpace(n.body), &body); err != nil {
 		return poison, fmt.Errorf("read notification: %w", err)
 	}
-	// The samples in AWS's documentation have blanks around some values.
-	body.Action, body.Customer, body.Product = strings.TrimSpace(body.Action), strings.TrimSpace(body.Customer), strings.TrimSpace(body.Product)
+	body.trim()
 	unknown := update{feed: n.feed, kind: kindUnknown}
 	switch body.Action {
-	case "subscribe-success", "subscribe-fail", "unsubscribe-pending", "unsubscribe-success", "entitlement-updated":
+	case subscribed, refused, leaving, left, updated:
 	default:
 		return unknown, nil
 	}
@@ -80,5 +87,13 @@ func (p parser) notification(n notification) (update, error) {
 	if product.byCustomer { // else the whole product is read
 		hint.Customer = body.Customer
 	}
-	return update{feed: n.feed, kind: kindUnchanged, hint: hint}, nil
+	understood := update{feed: n.feed, kind: kindUnchanged, hint: hint}
+	if product.byEvents && body.Customer != "" && body.Action != updated {
+		hint.License = legacyKey(body.Product, body.Customer)
+		understood.event = &happening{At: n.at, What: body.Action, Offer: body.Offer[:min(len(body.Offer), maxOffer)]}
+	}
+	return understood, nil
 }
+
+// maxOffer is what is kept of an offer's id, in bytes. AWS's have some 20.
+const maxOffer = 128

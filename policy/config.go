@@ -46,6 +46,12 @@ type Product struct {
 	Dimensions map[string]Dimension `yaml:"dimensions"`
 }
 
+// ByEvents tells that only what AWS told of a listing's buyers is known of them: pay as you go has no
+// entitlements to read, and agreements of before concurrent ones name no license.
+func (p Product) ByEvents() bool {
+	return p.Model == ModelSubscription && p.Agreements == AgreementsLegacy
+}
+
 // Metering are the dimensions of each product that bill usage, in order.
 func (c *Config) Metering() map[string][]string {
 	all := map[string][]string{}

@@ -42,6 +42,7 @@ type node struct {
 	ledger   *metering.Bolt
 	meter    *metering.Meter
 	sender   *metering.Dispatcher
+	told     *marketplace.Subscriptions
 	cache    *cache.Cache
 	gate     *cache.Gate
 	queues   []*marketplace.Queue
@@ -137,17 +138,27 @@ func (n *node) backoff() time.Duration {
 }
 
 func (n *node) openCache(p *policy.Policy) error {
+	products := n.cfg.Policy.Products
+	var err error
+	if n.told, err = n.aws.OpenSubscriptions(n.cfg.State, products); err != nil {
+		return err
+	}
 	sources := map[string]cache.Source{}
-	for name, product := range n.cfg.Policy.Products {
-		if product.Model == policy.ModelSubscription {
+	for name, product := range products {
+		switch {
+		case product.ByEvents():
+			sources[name] = n.told.Subscribers(name, product)
+		case product.Model == policy.ModelSubscription:
 			sources[name] = n.aws.Agreements(name, product)
-		} else {
+		default:
 			sources[name] = n.aws.Entitlements(name, product)
 		}
 	}
 	o := cache.Options{Updates: n.cfg.Updates, Policy: n.cfg.Policy, BackOff: n.backoff()}
-	var err error
 	if n.cache, err = cache.New(o, p, sources, n.cfg.State, n.meter.Counter, n.aws.Clock.Now, n.log, n.reg); err != nil {
+		return err
+	}
+	if err = n.told.Restore(products, n.cache.Snapshot().Licenses()); err != nil {
 		return err
 	}
 	n.gate, err = cache.NewGate(n.cache, n.cfg.Policy.Routes, n.reg)
@@ -230,10 +241,14 @@ func (n *node) close() error {
 	if n.cache != nil {
 		n.cache.Close()
 	}
-	if n.ledger != nil {
-		return n.ledger.Close()
+	var errs []error
+	if n.told != nil {
+		errs = append(errs, n.told.Close())
 	}
-	return nil
+	if n.ledger != nil {
+		errs = append(errs, n.ledger.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // buildInfo is the metric that says which weir this is.
