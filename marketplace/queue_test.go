@@ -268,6 +268,7 @@ func fakeQueue(t *testing.T, f *fakeSQS, handle Handler) *Queue {
 		client: client, url: "https://sqs.us-east-1.amazonaws.com/111122223333/weir", parser: sampleParser(), handle: handle,
 		aside: &aside{dir: t.TempDir()}, clock: clock, log: slog.New(slog.DiscardHandler), updates: newUpdatesMetric(),
 		backoff: func(failures int) time.Duration { return backoff(failures, longestBackoff) },
+		hearing: &hearing{clock: clock, failing: map[string]error{}},
 	}
 }
 

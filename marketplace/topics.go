@@ -83,16 +83,21 @@ func (p parser) notification(n notification) (update, error) {
 	if body.Customer != "" && !customer.MatchString(body.Customer) {
 		return poison, errors.New("read notification: the customer identifier is none")
 	}
-	hint := &cache.Hint{Product: product.name, At: n.at}
-	if product.byCustomer { // else the whole product is read
+	return product.update(&n, &body), nil
+}
+
+// update is what a message about the product leads to.
+func (k known) update(n *notification, body *topicBody) update {
+	hint := &cache.Hint{Product: k.name, At: n.at}
+	if k.byCustomer { // else the whole product is read
 		hint.Customer = body.Customer
 	}
 	understood := update{feed: n.feed, kind: kindUnchanged, hint: hint}
-	if product.byEvents && body.Customer != "" && body.Action != updated {
+	if k.byEvents && body.Customer != "" && body.Action != updated {
 		hint.License = legacyKey(body.Product, body.Customer)
 		understood.event = &happening{At: n.at, What: body.Action, Offer: body.Offer[:min(len(body.Offer), maxOffer)]}
 	}
-	return understood, nil
+	return understood
 }
 
 // maxOffer is what is kept of an offer's id, in bytes. AWS's have some 20.
