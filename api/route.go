@@ -56,7 +56,7 @@ func guarded(l *listen.Listener, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !l.Admits(bearer(r), r.TLS) {
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			fail(w, http.StatusUnauthorized, reasonCallerUnknown, "The header Authorization has to hold the callers' token: Bearer TOKEN.")
+			fail(w, http.StatusUnauthorized, reasonCallerUnknown, "Show who you are: the header Authorization with the callers' token (Bearer TOKEN), or a client certificate that listen.tls.clientCA has signed.")
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -131,6 +131,8 @@ func TestWarningsNameWhatIsOftenNotMeant(t *testing.T) {
 	}{
 		"nothing":                          {"", nil},
 		"an address that others reach":     {"listen: {grpc: \":9001\", http: \"10.0.0.1:1\", admin: \"[::1]:2\", public: \":443\"}\nregistration: {redirect: https://a.example}", []string{"listen.grpc", "listen.http"}},
+		"topics that can't be reached":     {"updates: {sns: {topics: [\"arn:aws:sns:us-east-1:111122223333:t\"]}}", []string{"updates.sns.topics"}},
+		"topics with an address":           {"listen: {public: \"127.0.0.1:1\"}\nregistration: {redirect: https://a.example}\nupdates: {sns: {topics: [\"arn:aws:sns:us-east-1:111122223333:t\"]}}", nil},
 		"loopback and sockets":             {"listen: {grpc: \"unix:///s\", http: \"localhost:1\", admin: \"127.9.9.9:0\"}", nil},
 		"client certificates":              {"listen: {grpc: \":9001\", tls: {cert: c, key: k, clientCA: ca}}", nil},
 		"usage that nobody bills":          {strings.Replace(shop("meter: {feature: calls}", ""), "calls: {meters: calls}", "x: {plan: p}", 1) + "plans: {p: {}}", []string{"routes[0].meter.feature"}},

@@ -31,6 +31,10 @@ func (c *Config) Warnings() []Warning {
 		w.warn("set WEIR_TOKEN where weir serves, or listen.tls.clientCA; or listen on loopback or a socket",
 			"other machines can reach this address: without a token weir does not start", "listen", key)
 	}
+	if len(w.Updates.SNS.Topics) > 0 && w.Listen.Public == "" {
+		w.warn("set listen.public, where SNS can reach it; or remove the topics: those of a queue need not be listed",
+			"SNS can post nowhere: /sns is served on listen.public alone", "updates", "sns", "topics")
+	}
 	w.unpricedRoutes()
 	w.unusedPlans()
 	w.manyZeros()
