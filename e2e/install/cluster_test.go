@@ -13,6 +13,7 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 
@@ -65,7 +66,13 @@ func (k *kube) prepare(namespace string) {
 // check asks weir as Envoy does, and returns the HTTP status of its answer, 200 when it allows.
 func check(t *testing.T, token, tenant, path string) (int, error) {
 	t.Helper()
-	conn, err := grpc.NewClient("127.0.0.1:9001", grpc.WithTransportCredentials(insecure.NewCredentials()))
+	return checkOver(t, insecure.NewCredentials(), token, tenant, path)
+}
+
+// checkOver does so over a connection of some kind.
+func checkOver(t *testing.T, over credentials.TransportCredentials, token, tenant, path string) (int, error) {
+	t.Helper()
+	conn, err := grpc.NewClient("127.0.0.1:9001", grpc.WithTransportCredentials(over))
 	must(t, err)
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

@@ -2,6 +2,7 @@ package install
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -60,7 +61,7 @@ type podSpec struct {
 			ContainerPort int
 		}
 		ReadinessProbe struct {
-			HTTPGet struct{ Path, Port string }
+			HTTPGet struct{ Path, Port, Scheme string }
 		}
 		Lifecycle struct {
 			PreStop struct{ Sleep struct{ Seconds int } }
@@ -228,34 +229,39 @@ func (n *node) manifest(ctx context.Context, name string, d deployment) (string,
 	template["apiVersion"], template["kind"] = "v1", "Pod"
 	// podman takes no annotation of more than 63 characters.
 	template["metadata"] = map[string]any{"name": name, "labels": object(template).at("metadata", "labels")}
-	for _, c := range template["spec"].(map[string]any)["containers"].([]any) {
-		suit(c.(map[string]any))
-	}
+	suit(template["spec"].(map[string]any))
 	text, err := json.Marshal(template)
 	return strings.Join(append(documents, string(text)), "\n---\n"), err
 }
 
-// suit takes out of a container what podman can't do without systemd and what node does
-// itself, and lets it find its Secrets where manifest put them.
-func suit(container map[string]any) {
-	for _, key := range []string{"startupProbe", "livenessProbe", "readinessProbe", "lifecycle", "ports"} {
-		delete(container, key)
+// suit takes out of a pod what podman can't do without systemd and what node does itself,
+// and lets it find its Secrets where manifest put them.
+func suit(spec map[string]any) {
+	for _, c := range spec["containers"].([]any) {
+		container := c.(map[string]any)
+		for _, key := range []string{"startupProbe", "livenessProbe", "readinessProbe", "lifecycle", "ports"} {
+			delete(container, key)
+		}
+		rename(container["env"], "valueFrom", "secretKeyRef", "configMapKeyRef")
+		rename(container["envFrom"], "", "secretRef", "configMapRef")
 	}
-	rename := func(list any, under, old, now string) {
-		entries, _ := list.([]any)
-		for _, e := range entries {
-			in, _ := e.(map[string]any)
-			if under != "" {
-				in, _ = in[under].(map[string]any)
-			}
-			if reference, ok := in[old]; ok {
-				in[now] = reference
-				delete(in, old)
-			}
+	rename(spec["volumes"], "", "secret", "configMap")
+	rename(spec["volumes"], "configMap", "secretName", "name")
+}
+
+// rename gives a key another name in each entry of a list, or in what is under a key of it.
+func rename(list any, under, old, now string) {
+	entries, _ := list.([]any)
+	for _, e := range entries {
+		in, _ := e.(map[string]any)
+		if under != "" {
+			in, _ = in[under].(map[string]any)
+		}
+		if value, ok := in[old]; ok {
+			in[now] = value
+			delete(in, old)
 		}
 	}
-	rename(container["env"], "valueFrom", "secretKeyRef", "configMapKeyRef")
-	rename(container["envFrom"], "", "secretRef", "configMapRef")
 }
 
 // stop ends a pod as a kubelet does: what preStop says, SIGTERM, and SIGKILL after the grace.
@@ -304,15 +310,17 @@ func (n *node) report(ctx context.Context, key string, d deployment) error {
 // ready asks the readiness probe.
 func (p *pod) ready(ctx context.Context) bool {
 	c := p.spec.Containers[0]
+	probe := c.ReadinessProbe.HTTPGet
 	for _, port := range c.Ports {
-		if port.Name == c.ReadinessProbe.HTTPGet.Port {
-			return answers(ctx, fmt.Sprintf("http://127.0.0.1:%d%s", port.ContainerPort, c.ReadinessProbe.HTTPGet.Path))
+		if port.Name == probe.Port {
+			return answers(ctx, fmt.Sprintf("%s://127.0.0.1:%d%s", strings.ToLower(probe.Scheme), port.ContainerPort, probe.Path))
 		}
 	}
 	return false
 }
 
-// answers tells whether an address answers 200.
+// answers tells whether an address answers 200. Like a kubelet's probe it does not look at
+// the certificate.
 func answers(ctx context.Context, address string) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -320,7 +328,8 @@ func answers(ctx context.Context, address string) bool {
 	if err != nil {
 		return false
 	}
-	response, err := http.DefaultClient.Do(request)
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
+	response, err := client.Do(request)
 	if err != nil {
 		return false
 	}
