@@ -28,6 +28,7 @@ type reads struct {
 // call is one read and all who wait for it. No caller's context ends it.
 type call struct {
 	target  target
+	lookUp  bool        // a request waits for it
 	named   atomic.Bool // a notification named the target: that nothing is found must not be remembered
 	done    chan struct{}
 	changed bool
@@ -57,7 +58,7 @@ func (c *Cache) joinOrRead(t target, allow func() bool) (*call, error) {
 	if !allow() {
 		return nil, nil
 	}
-	return c.startRead(t, false)
+	return c.startRead(&call{target: t, lookUp: true, done: make(chan struct{})})
 }
 
 // readFrom reads the target by a read that begins from now on.
@@ -72,7 +73,7 @@ func (c *Cache) readFrom(t target, named bool) (*call, error) {
 		c.reads.waiting[t] = w
 		return w, nil
 	}
-	return c.startRead(t, named)
+	return c.startRead(newCall(t, named))
 }
 
 func newCall(t target, named bool) *call {
@@ -82,8 +83,7 @@ func newCall(t target, named bool) *call {
 }
 
 // startRead starts a read of a target that none is running of. The caller holds reads.mu.
-func (c *Cache) startRead(t target, named bool) (*call, error) {
-	first := newCall(t, named)
+func (c *Cache) startRead(first *call) (*call, error) {
 	started := c.crew.run(func(ctx context.Context) {
 		for next := first; next != nil; next = c.finishRead(next) {
 			c.perform(ctx, next)
@@ -92,7 +92,7 @@ func (c *Cache) startRead(t target, named bool) (*call, error) {
 	if !started {
 		return nil, errIdle
 	}
-	c.reads.running[t] = first
+	c.reads.running[first.target] = first
 	return first, nil
 }
 
@@ -114,6 +114,9 @@ func (c *Cache) finishRead(done *call) (next *call) {
 func (c *Cache) perform(ctx context.Context, do *call) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
+	if do.lookUp {
+		ctx = ForLookUp(ctx)
+	}
 	r := c.begin(do.target)
 	r.found, do.err = c.fetch(ctx, do.target)
 	r.complete, do.found = do.err == nil, len(r.found)
@@ -122,6 +125,16 @@ func (c *Cache) perform(ctx context.Context, do *call) {
 		c.negatives.put(do.target, c.in(negativeFor))
 	}
 }
+
+// lookUpKey is where the context of a read says that a request waits for it.
+type lookUpKey struct{}
+
+// ForLookUp is the context of a read that is a look-up.
+func ForLookUp(ctx context.Context) context.Context { return context.WithValue(ctx, lookUpKey{}, true) }
+
+// IsLookUp tells a Source that a read is a look-up: a request of a subject that memory does not hold waits for
+// it, and at most a quarter of what AWS allows is for such.
+func IsLookUp(ctx context.Context) bool { return ctx.Value(lookUpKey{}) != nil }
 
 // fetch asks the source. What came before an error is given too.
 func (c *Cache) fetch(ctx context.Context, t target) ([]policy.License, error) {

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -252,8 +253,56 @@ func TestSweepNeverDelaysAHint(t *testing.T) {
 		for range 4 {
 			total += <-swept
 		}
-		if most := int(took.Seconds())*readsPerSecond/2 + 20; total > most || total < most/2 {
+		if most := int(took.Seconds())*readsPerSecond/2 + 20; total > most || total < most/3 {
 			t.Errorf("%d reads of sweeps in about %v, want at most %d", total, took, most)
+		}
+	})
+}
+
+func TestALookUpWaitsForNoNotificationAndNoSecondExceedsTheQuota(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limits := NewLimits()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		var mu sync.Mutex
+		var left []time.Time
+		read := func(ctx context.Context, sweep bool) {
+			for limits.read(ctx, sweep) == nil {
+				mu.Lock()
+				left = append(left, time.Now())
+				mu.Unlock()
+			}
+		}
+		for range 50 { // a burst of notifications, and sweeps
+			go read(ctx, false)
+			go read(ctx, true)
+		}
+		time.Sleep(3 * time.Second)
+		begun := time.Now()
+		for range readsPerSecond / 4 {
+			if err := limits.read(cache.ForLookUp(ctx), false); err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			left = append(left, time.Now())
+			mu.Unlock()
+		}
+		if waited := time.Since(begun); waited != 0 {
+			t.Errorf("strangers waited %v", waited)
+		}
+		for range 10 {
+			go read(cache.ForLookUp(ctx), false)
+		}
+		<-ctx.Done()
+		synctest.Wait()
+		slices.SortFunc(left, time.Time.Compare)
+		for i := readsPerSecond; i < len(left); i++ {
+			if left[i].Sub(left[i-readsPerSecond]) <= time.Second {
+				t.Fatalf("%d reads in %v", readsPerSecond+1, left[i].Sub(left[i-readsPerSecond]))
+			}
+		}
+		if len(left) < 9*(readsPerSecond-2) {
+			t.Errorf("only %d reads in 10 s", len(left))
 		}
 	})
 }

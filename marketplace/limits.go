@@ -3,9 +3,13 @@ package marketplace
 import (
 	"context"
 	"fmt"
+	"sync"
+	"time"
 
 	"github.com/aws/smithy-go/middleware"
 	"golang.org/x/time/rate"
+
+	"github.com/weirhq/weir/cache"
 )
 
 // AWS's quotas, in calls a second for the whole account (AWS: Marketplace Entitlement
@@ -18,48 +22,83 @@ const (
 
 // Limits keeps weir within AWS's quotas. One Limits serves the whole account.
 //
-// Sweeps take at most half of the reads or searches a second, so a hint never queues behind one; look-ups
-// of strangers are held to a quarter by the cache, which makes them. At least a quarter is
-// always free for what a notification asks for.
+// Look-ups of strangers have a lane of their own, a quarter of what the API allows, so that a burst of
+// notifications does not keep them waiting; the cache makes no more of them than fit into it. Of the rest sweeps take
+// at most half, and so never keep a notification waiting. In no second
+// do the lanes together let more through than AWS allows.
 type Limits struct {
-	reads   *rate.Limiter
-	sweeps  *rate.Limiter
-	batches *rate.Limiter
+	reads    lanes
+	searches lanes
+	batches  *rate.Limiter
+}
 
-	searches     *rate.Limiter
-	searchSweeps *rate.Limiter
+// lanes divide what one API allows among those who ask it.
+type lanes struct {
+	lookups *window
+	rest    *rate.Limiter
+	sweeps  *rate.Limiter // of the rest
+}
+
+// newLanes divides so many calls a second. In the rest, turns lie as far apart as makes one less than its share
+// and a turn at both ends of a second the whole of it.
+func newLanes(perSecond int) lanes {
+	lookups := perSecond / 4
+	rest := rate.Limit(perSecond - lookups - 1)
+	return lanes{&window{taken: make([]time.Time, lookups)}, rate.NewLimiter(rest, 1), rate.NewLimiter(rest/2, 1)}
 }
 
 // NewLimits makes the limits of one AWS account.
 func NewLimits() *Limits {
 	return &Limits{
-		reads:   rate.NewLimiter(readsPerSecond, 2),
-		sweeps:  rate.NewLimiter(readsPerSecond/2, 1),
-		batches: rate.NewLimiter(batchesPerSecond, 1),
-
-		searches:     rate.NewLimiter(searchesPerSecond, 1),
-		searchSweeps: rate.NewLimiter(searchesPerSecond/2.0, 1),
+		reads: newLanes(readsPerSecond), searches: newLanes(searchesPerSecond), batches: rate.NewLimiter(batchesPerSecond, 1),
 	}
 }
 
-// read waits until one GetEntitlements call may leave, for a sweep or for anything else.
-func (l *Limits) read(ctx context.Context, sweep bool) error {
+// wait waits until one call may leave, for a look-up, a sweep or anything else.
+func (l lanes) wait(ctx context.Context, sweep bool) error {
+	if cache.IsLookUp(ctx) {
+		return l.lookups.wait(ctx)
+	}
 	if sweep {
 		if err := wait(ctx, l.sweeps); err != nil {
 			return err
 		}
 	}
-	return wait(ctx, l.reads)
+	return wait(ctx, l.rest)
 }
 
-// search waits until one SearchAgreements call may leave, for a sweep or for anything else.
-func (l *Limits) search(ctx context.Context, sweep bool) error {
-	if sweep {
-		if err := wait(ctx, l.searchSweeps); err != nil {
-			return err
-		}
+// read waits until one GetEntitlements call may leave.
+func (l *Limits) read(ctx context.Context, sweep bool) error { return l.reads.wait(ctx, sweep) }
+
+// search waits until one SearchAgreements call may leave.
+func (l *Limits) search(ctx context.Context, sweep bool) error { return l.searches.wait(ctx, sweep) }
+
+// window lets at most so many through in any second, at once where they come at once: a stranger's request
+// waits for his look-up.
+type window struct {
+	mu    sync.Mutex
+	taken []time.Time // a ring of the last turns
+	next  int
+}
+
+// wait waits for a turn, in the order of calls. One that would come after ctx's deadline is not taken.
+func (w *window) wait(ctx context.Context) error {
+	w.mu.Lock()
+	now := time.Now()
+	turn := now
+	if last := w.taken[w.next]; !last.IsZero() && !last.Add(time.Second).Before(now) {
+		turn = last.Add(time.Second + time.Nanosecond)
 	}
-	return wait(ctx, l.searches)
+	if deadline, ok := ctx.Deadline(); ok && turn.After(deadline) {
+		w.mu.Unlock()
+		return fmt.Errorf("wait for quota: %w", context.DeadlineExceeded)
+	}
+	w.taken[w.next], w.next = turn, (w.next+1)%len(w.taken)
+	w.mu.Unlock()
+	if err := sleep(ctx, turn.Sub(now)); err != nil {
+		return fmt.Errorf("wait for quota: %w", err)
+	}
+	return nil
 }
 
 // batch waits until one BatchMeterUsage call may leave.
