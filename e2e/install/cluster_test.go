@@ -183,8 +183,10 @@ func TestAReleaseIsInstalledUpgradedRolledBackAndUninstalled(t *testing.T) {
 
 	t.Log("uninstall: the volume stays, and a new release takes it again")
 	helm("uninstall", "weir")
-	if got := strings.Fields(k.kubectl("get", "deployments,services,configmaps,networkpolicies,persistentvolumeclaims", "-n", "shop", "-o", "name")); !slices.Contains(got, "persistentvolumeclaim/weir") || len(got) != 1 {
-		t.Errorf("what is left is %v, want the claim of the volume alone", got)
+	left := k.kubectl("get", "deployments,services,configmaps,networkpolicies,persistentvolumeclaims", "-n", "shop",
+		"-o", `jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.deletionTimestamp}{"\n"}{end}`)
+	if left != "PersistentVolumeClaim weir \n" {
+		t.Errorf("what is left is %q, want the claim of the volume alone, and not on its way out", left)
 	}
 	helm("install", "weir", chart, "--values", values, "--wait", "--timeout", "90s")
 	if got := used(t, "initech"); got != 1 {
