@@ -35,8 +35,6 @@ type pending struct {
 	// refuse tells whether a bill or a decision would change; it is asked only
 	// where the value is not the default. nil: never.
 	refuse func(c *Config, path []string) bool
-	// always says it also where the file leaves the key out and the default applies.
-	always bool
 }
 
 // pendings is the whole list of what the configuration promises and serve does not do.
@@ -44,11 +42,6 @@ func pendings() []pending {
 	return []pending{
 		{path: "role", msg: "only role all is built", when: isAny(RoleHub, RoleGate), refuse: always},
 		{path: "listen.http", msg: "forward-auth (/check/*) is not served there yet"},
-		{path: "routes.*.meter.quantity", msg: "quantities of the response, and bytes, are not counted yet", when: isUnreadQuantity, refuse: isEnforced},
-		{path: "routes.*.meter.reserve", msg: "nothing is held against a quota yet", when: isNotZero, refuse: isEnforced},
-		{path: "routes.*.meter.when", msg: "served counts at the check for now", when: isAny(policy.WhenServed), always: true},
-		{path: "metering.unconfirmed", msg: "every allowed request counts at the check for now", refuse: countsServed},
-		{path: "metering.notBilled", msg: "every allowed request counts at the check for now, whatever the application answers", refuse: countsServed},
 		{path: "hub", msg: "hubs and gates are not built yet", when: isNotZero},
 	}
 }
@@ -71,7 +64,7 @@ func (c *Config) NotYet() []NotYet {
 	for _, row := range pendings() {
 		for _, path := range expand(valueOf(c), splitPath(row.path)) {
 			value, ok := valueAt(valueOf(c), path)
-			if !ok || !row.always && !c.isSet(path) || row.when != nil && !row.when(value.Interface()) {
+			if !ok || !c.isSet(path) || row.when != nil && !row.when(value.Interface()) {
 				continue
 			}
 			found = append(found, c.notYet(row, path, value, defaults))
@@ -105,25 +98,7 @@ func isNotZero(v any) bool {
 	return !r.IsZero() && (r.Kind() != reflect.Slice || r.Len() > 0)
 }
 
-func isUnreadQuantity(v any) bool {
-	q, ok := v.(policy.Quantity)
-	return ok && q.OfResponse()
-}
-
 func always(*Config, []string) bool { return true }
-
-// isEnforced tells whether the route at path decides and bills: shadow routes do neither.
-func isEnforced(c *Config, path []string) bool {
-	route, ok := valueAt(valueOf(c), path[:2])
-	return ok && route.Interface().(policy.Route).Mode != policy.Shadow.String()
-}
-
-// countsServed tells whether some route bills what was served.
-func countsServed(c *Config, _ []string) bool {
-	return slices.ContainsFunc(c.Policy.Routes, func(r policy.Route) bool {
-		return r.Meter != nil && r.Meter.When == policy.WhenServed && r.Mode != policy.Shadow.String()
-	})
-}
 
 // expand writes out the * of a path, once for every name or index that there is.
 func expand(root reflect.Value, pattern []string) [][]string {

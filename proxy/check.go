@@ -13,10 +13,21 @@ import (
 	"github.com/weirhq/weir/policy"
 )
 
+// Tokens tie the entry that the access log will have of a request to its check.
+type Tokens interface {
+	// AppendToken appends the token of what was counted or held for a request of a route.
+	AppendToken(dst []byte, r *policy.Receipt, route string) []byte
+	// Abandon undoes it: the caller never got the answer. ID is the request's.
+	Abandon(id string, r *policy.Receipt)
+}
+
 // authorization is Envoy's external authorization service.
 type authorization struct {
 	authv3.UnimplementedAuthorizationServer
 	decider        Decider
+	tokens         Tokens
+	pulse          *pulse
+	drain          *drain
 	record         *recorder
 	log            *slog.Logger
 	now            func() time.Time
@@ -24,21 +35,46 @@ type authorization struct {
 }
 
 // Check answers one check. A caller who has gone away gets an error, whatever was
-// decided; the decision is on record all the same.
-func (a *authorization) Check(ctx context.Context, in *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+// decided; the decision is on record all the same, and what it counted or held is not.
+func (a *authorization) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv3.CheckResponse, err error) {
 	if ctx.Err() != nil {
 		return nil, goneAway()
+	}
+	if !a.drain.enter() {
+		return nil, status.Error(codes.Unavailable, "weir is ending")
 	}
 	c, ok := request(in, a.trustRequestID)
 	var d policy.Decision
 	if ok {
 		d = a.decide(ctx, &c.Request)
 	}
+	defer func() {
+		if out == nil || !d.Allowed() { // a panic on the way to an answer included
+			a.abandon(c, &d)
+		}
+	}()
 	a.record.decided(c.Method, &d)
+	a.tie(c, &d)
 	if ctx.Err() != nil {
 		return nil, goneAway()
 	}
 	return response(c, &d, a.now()), nil
+}
+
+// tie makes the token of a request that is let through and was counted or is held.
+func (a *authorization) tie(c *check, d *policy.Decision) {
+	if r := &d.Quota.Receipt; d.Allowed() && r.Kind != policy.NoReceipt {
+		c.token = string(a.tokens.AppendToken(nil, r, d.Route))
+		if r.Kind != policy.Counted {
+			a.pulse.checked()
+		}
+	}
+}
+
+func (a *authorization) abandon(c *check, d *policy.Decision) {
+	if r := &d.Quota.Receipt; r.Kind != policy.NoReceipt {
+		a.tokens.Abandon(c.ID, r)
+	}
 }
 
 // decide asks the Decider; its panic is a fault, which denies.

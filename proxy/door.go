@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 
+	logservicev3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/weirhq/weir/internal/listen"
+	"github.com/weirhq/weir/metering"
 )
 
 // callerHeader is where the proxy shows the callers' token.
@@ -23,6 +25,7 @@ const callerHeader = "x-weir-caller"
 // panic from ending the process.
 type door struct {
 	listener *listen.Listener
+	endings  Endings // counts the access log streams that are refused
 	log      *slog.Logger
 }
 
@@ -37,6 +40,9 @@ func (d *door) unary(ctx context.Context, in any, info *grpc.UnaryServerInfo, ne
 func (d *door) stream(server any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
 	defer d.rescue(info.FullMethod, &err)
 	if err := d.admit(ss.Context(), server); err != nil {
+		if _, ok := server.(logservicev3.AccessLogServiceServer); ok {
+			d.endings.Refused(metering.RefusedCaller)
+		}
 		return err
 	}
 	return next(server, ss)

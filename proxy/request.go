@@ -26,6 +26,7 @@ type check struct {
 	policy.Request
 	grpc    bool     // the client speaks gRPC, and has to be answered so
 	spoofed []string // headers x-weir-* that came with the request
+	token   string   // what ties the access log's entry to this check; empty: nothing waits for one
 }
 
 // request reads a CheckRequest, which may lack anything; ok is false where it holds no
@@ -37,7 +38,6 @@ func request(in *authv3.CheckRequest, trustRequestID bool) (c *check, ok bool) {
 	c = &check{Request: policy.Request{
 		ID: http.GetId(), Method: http.GetMethod(), Host: http.GetHost(), Path: http.GetPath(),
 		Route: source.GetContextExtensions()[routeExtension], Attributes: a,
-		Unlogged: true, // the access log is not read: everything counts at the check
 	}}
 	c.spoofed = a.survey()
 	contentType, _ := a.Header("content-type")

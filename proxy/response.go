@@ -25,13 +25,20 @@ const (
 	reasonHeader   = "x-weir-reason" // to gRPC callers, of a denial
 )
 
+// The fields of the dynamic metadata by which an access log entry is tied to its check.
+const (
+	checkField   = "check" // the token of BILLING B04
+	licenseField = "license"
+	routeField   = "route"
+)
+
 // response makes every answer to a check. Envoy looks at the status code alone, and an
 // answer without one allows, so this is the only place that makes one. Now is AWS time.
 func response(c *check, d *policy.Decision, now time.Time) *authv3.CheckResponse {
 	if !d.Allowed() && d.Reason.GRPC() == 0 {
 		d = &policy.Decision{} // a denial with the reason of a permission is a fault
 	}
-	out := &authv3.CheckResponse{DynamicMetadata: dynamicMetadata(d)}
+	out := &authv3.CheckResponse{DynamicMetadata: dynamicMetadata(c, d)}
 	if d.Allowed() {
 		out.Status = &status.Status{}
 		out.HttpResponse = &authv3.CheckResponse_OkResponse{OkResponse: allowance(c, d, now)}
@@ -96,21 +103,23 @@ func denial(c *check, d *policy.Decision, now time.Time) *authv3.DeniedHttpRespo
 	return out
 }
 
-// dynamicMetadata is what the access log, and Envoy's other filters, can read of a decision.
-func dynamicMetadata(d *policy.Decision) *structpb.Struct {
+// dynamicMetadata is what the access log, and Envoy's other filters, can read of a
+// decision. Envoy takes it over from denials as well, which are given no token.
+func dynamicMetadata(c *check, d *policy.Decision) *structpb.Struct {
 	decision := d.Annotation()
 	if d.Allowed() && d.Mode == policy.Shadow {
 		decision = d.Mode.String()
 	}
-	fields := make(map[string]*structpb.Value, 7)
+	fields := make(map[string]*structpb.Value, 8)
 	for _, f := range [...]struct{ name, value string }{
 		{"tenant", d.Tenant},
 		{"account", d.Account},
-		{"license", string(d.License)},
+		{licenseField, string(d.License)},
 		{"plan", d.Plan},
-		{"route", d.Route},
+		{routeField, d.Route},
 		{"decision", decision},
 		{"reason", d.Reason.String()},
+		{checkField, c.token},
 	} {
 		if f.value != "" {
 			fields[f.name] = structpb.NewStringValue(headerValue(f.value))

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
+	logservicev3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -16,16 +17,18 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/weirhq/weir/internal/listen"
+	"github.com/weirhq/weir/metering"
 	"github.com/weirhq/weir/policy"
 )
 
 // The limits of the gRPC server.
 const (
-	// maxMessage is the largest message taken, in bytes; a check with a body of Envoy's default limit is 1 MiB.
+	// maxMessage is the largest message taken, in bytes; a check with a body of Envoy's default limit is 1 MiB,
+	// access log entries come in lots of some 16 KiB (Envoy: buffer_size_bytes).
 	maxMessage = 4 << 20
 	// maxMetadata bounds the metadata of an rpc, in bytes.
 	maxMetadata = 64 << 10
-	// maxStreams bounds the checks under way on one connection; Envoy opens another when it needs more.
+	// maxStreams bounds the rpcs under way on one connection; Envoy opens another when it needs more.
 	maxStreams = 1000
 	// connectTimeout bounds the handshakes of a new connection.
 	connectTimeout = 10 * time.Second
@@ -34,9 +37,6 @@ const (
 	pingAfter, pingTimeout = 30 * time.Second, 10 * time.Second
 	// minPing is how often a proxy may ask the same; one that asks more often is cut off.
 	minPing = 10 * time.Second
-	// drainTimeout bounds how long checks under way are waited for at the end: they
-	// take well under a second, streams may take for ever.
-	drainTimeout = 5 * time.Second
 )
 
 // Decider decides a request. It is called by many goroutines at once, and ctx ends
@@ -55,6 +55,13 @@ type Options struct {
 	Ready func() bool
 	// Now is AWS time, from which clients are told when a quota resets.
 	Now func() time.Time
+	// Tokens and Endings tie the access log's entries to checks (BILLING B04).
+	Tokens  Tokens
+	Endings Endings
+	// Measure says how the requests of a route are counted; false: they are not.
+	Measure func(route string) (policy.Measure, bool)
+	// NotBilled lists the answers of the application that are not counted (metering.notBilled).
+	NotBilled metering.NotBilled
 }
 
 // Server is the gRPC server that proxies call.
@@ -62,29 +69,40 @@ type Server struct {
 	listeners []*listen.Listener
 	servers   []*grpc.Server // one for each listener: who may call differs
 	record    *recorder
-	draining  chan struct{}
-	drain     sync.Once
+	pulse     *pulse
+	drain     *drain
+	endings   Endings
 }
 
 // New makes a server on open listeners, which Run closes.
-func New(o Options, listeners []*listen.Listener, d Decider, log *slog.Logger) *Server {
-	record := &recorder{choice: o.Decisions, log: log}
-	s := &Server{listeners: listeners, record: record, draining: make(chan struct{})}
-	checks := &authorization{
-		decider: d, record: record, log: log, now: o.Now, trustRequestID: o.TrustRequestID,
+func New(o Options, listeners []*listen.Listener, d Decider, log *slog.Logger, reg prometheus.Registerer) (*Server, error) {
+	rule, err := newServedRule(o.NotBilled)
+	if err != nil {
+		return nil, err
 	}
-	h := &health{ready: o.Ready, draining: s.draining}
+	s := &Server{
+		listeners: listeners, record: &recorder{choice: o.Decisions, log: log},
+		pulse: newPulse(log, reg), drain: newDrain(), endings: o.Endings,
+	}
+	checks := &authorization{
+		decider: d, tokens: o.Tokens, pulse: s.pulse, drain: s.drain,
+		record: s.record, log: log, now: o.Now, trustRequestID: o.TrustRequestID,
+	}
+	entries := &accessLog{
+		endings: o.Endings, measure: o.Measure, rule: rule, pulse: s.pulse, log: log, over: s.drain.over,
+	}
+	h := &health{ready: o.Ready, draining: s.drain.began}
 	for _, l := range listeners {
-		g := grpc.NewServer(serverOptions(l, log)...)
+		g := grpc.NewServer(serverOptions(&door{listener: l, endings: o.Endings, log: log})...)
 		authv3.RegisterAuthorizationServer(g, checks)
+		logservicev3.RegisterAccessLogServiceServer(g, entries)
 		healthv1.RegisterHealthServer(g, h)
 		s.servers = append(s.servers, g)
 	}
-	return s
+	return s, nil
 }
 
-func serverOptions(l *listen.Listener, log *slog.Logger) []grpc.ServerOption {
-	door := &door{listener: l, log: log}
+func serverOptions(door *door) []grpc.ServerOption {
 	opts := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxHeaderListSize(maxMetadata),
@@ -95,16 +113,24 @@ func serverOptions(l *listen.Listener, log *slog.Logger) []grpc.ServerOption {
 		grpc.UnaryInterceptor(door.unary),
 		grpc.StreamInterceptor(door.stream),
 	}
-	if cfg := l.TLS(); cfg != nil {
+	if cfg := door.listener.TLS(); cfg != nil {
 		opts = append(opts, grpc.Creds(credentials.NewTLS(cfg)))
 	}
 	return opts
 }
 
-// Run serves until ctx is done; then health says NOT_SERVING, no new connection is
-// taken, and checks under way are waited for within a bound.
+// Run serves until ctx is done; then health says NOT_SERVING, and within bounds checks
+// under way and the access log entries of those that were let through are waited for.
 func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		s.pulse.run(ctx)
+		return nil
+	})
+	group.Go(func() error {
+		s.drain.run(ctx, s.endings.Pending)
+		return nil
+	})
 	for i, g := range s.servers {
 		l := s.listeners[i]
 		group.Go(func() error {
@@ -114,8 +140,7 @@ func (s *Server) Run(ctx context.Context) error {
 			return nil
 		})
 		group.Go(func() error {
-			<-ctx.Done()
-			s.drain.Do(func() { close(s.draining) })
+			<-s.drain.over
 			stop(g)
 			return nil
 		})

@@ -3,13 +3,13 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
-	"io"
 	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -20,6 +20,7 @@ import (
 
 	"github.com/weirhq/weir/internal/listen"
 	"github.com/weirhq/weir/internal/listen/listentest"
+	"github.com/weirhq/weir/metering"
 	"github.com/weirhq/weir/policy"
 )
 
@@ -37,13 +38,18 @@ const patience = 20 * time.Second
 func options() Options {
 	return Options{
 		Decisions: LogNone, Ready: func() bool { return true }, Now: func() time.Time { return noon },
+		Tokens: &counting{}, Endings: &endings{}, NotBilled: metering.DefaultConfig().NotBilled,
+		Measure: func(string) (policy.Measure, bool) { return policy.Measure{}, false },
 	}
 }
 
 // start runs a server until the test ends, or stop is called, which waits for it.
 func start(t *testing.T, o Options, d Decider, listeners ...*listen.Listener) (stop func()) {
 	t.Helper()
-	s := New(o, listeners, d, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	s, err := New(o, listeners, d, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -121,9 +127,11 @@ func TestEmptyCheckIsDeniedWithoutAskingAnybody(t *testing.T) {
 
 func newAuthorization(t *testing.T, d decide) *authorization {
 	t.Helper()
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	record := &recorder{choice: LogNone, log: log}
-	return &authorization{decider: d, record: record, log: log, now: func() time.Time { return noon }}
+	log := slog.New(slog.DiscardHandler)
+	return &authorization{
+		decider: d, tokens: &counting{}, pulse: newPulse(log, prometheus.NewRegistry()), drain: newDrain(),
+		record: &recorder{choice: LogNone, log: log}, log: log, now: func() time.Time { return noon },
+	}
 }
 
 func TestCallerWhoWentAwayIsNeverAllowed(t *testing.T) {

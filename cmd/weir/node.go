@@ -87,21 +87,18 @@ func (n *node) wire(ctx context.Context) error {
 		n.queues = append(n.queues, n.aws.Queue(url, n.cfg.Policy.Products, filepath.Join(n.cfg.State, "poison"), n.cache.Hint))
 	}
 	n.watch = n.aws.AgreementWatch(n.cfg.Policy.Products, n.cache.Hint)
-	return n.openServers()
+	return n.openServers(p)
 }
 
 // openServers makes a server for each door.
-func (n *node) openServers() (err error) {
+func (n *node) openServers(p *policy.Policy) (err error) {
 	if n.claims, err = api.OpenClaims(n.cfg.State, n.aws.Clock.Now); err != nil {
 		return err
 	}
 	if n.doors.grpc != nil {
-		n.servers = append(n.servers, proxy.New(proxy.Options{
-			Decisions:      proxy.DecisionLog(n.cfg.Log.Decisions),
-			TrustRequestID: n.cfg.Metering.TrustRequestID,
-			Ready:          func() bool { return len(n.ready()) == 0 },
-			Now:            n.aws.Clock.Now,
-		}, []*listen.Listener{n.doors.grpc}, n.gate, n.log).Run)
+		if err := n.openProxy(p); err != nil {
+			return err
+		}
 	}
 	if n.doors.http != nil {
 		n.servers = append(n.servers, api.NewHTTP([]*listen.Listener{n.doors.http}, n.httpSources(), n.log).Run)
@@ -116,6 +113,23 @@ func (n *node) openServers() (err error) {
 	if n.doors.admin != nil {
 		n.admin = []runner{api.NewAdmin([]*listen.Listener{n.doors.admin}, n.sources(), n.cfg.Debug.PProf, n.log).Run}
 	}
+	return nil
+}
+
+// openProxy makes the server that Envoy asks, and tells how requests ended.
+func (n *node) openProxy(p *policy.Policy) error {
+	s, err := proxy.New(proxy.Options{
+		Decisions:      proxy.DecisionLog(n.cfg.Log.Decisions),
+		TrustRequestID: n.cfg.Metering.TrustRequestID,
+		Ready:          func() bool { return len(n.ready()) == 0 },
+		Now:            n.aws.Clock.Now,
+		Tokens:         n.meter, Endings: n.meter,
+		Measure: p.Measure, NotBilled: n.cfg.Metering.NotBilled,
+	}, []*listen.Listener{n.doors.grpc}, n.gate, n.log, n.reg)
+	if err != nil {
+		return fmt.Errorf("serve listen.grpc: %w", err)
+	}
+	n.servers = append(n.servers, s.Run)
 	return nil
 }
 

@@ -50,7 +50,7 @@ func refuse(cfg *config.Config, name string) error {
 			errs = append(errs, fmt.Errorf("serve %s", n.Text(name)))
 		}
 	}
-	return withHint(errors.Join(errs...), "take these keys out, or, where they are of a route, let it be in shadow mode; `weir validate` names them all")
+	return withHint(errors.Join(errs...), "take these keys out; `weir validate` names them all")
 }
 
 // warn names the rest of what the file asks for and weir does not do yet.

@@ -22,6 +22,10 @@ import (
 
 // App is the application. The zero App is ready to use.
 type App struct {
+	// Web and RPC, where set, answer in its place; what they serve they count themselves.
+	Web http.Handler
+	RPC grpc.StreamHandler
+
 	mu     sync.Mutex
 	served map[use]int64
 }
@@ -110,10 +114,18 @@ func (a *App) Run(ctx context.Context, web, rpc net.Listener) error {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
-	srv := &http.Server{Handler: a, ReadHeaderTimeout: 10 * time.Second, Protocols: protocols}
+	var handler http.Handler = a
+	if a.Web != nil {
+		handler = a.Web
+	}
+	rpcHandler := a.serveGRPC
+	if a.RPC != nil {
+		rpcHandler = a.RPC
+	}
+	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, Protocols: protocols}
 	failed := make(chan error, 2)
 	go func() { failed <- srv.Serve(web) }()
-	grpcServer := grpc.NewServer(grpc.UnknownServiceHandler(a.serveGRPC))
+	grpcServer := grpc.NewServer(grpc.UnknownServiceHandler(rpcHandler))
 	if rpc != nil {
 		go func() { failed <- grpcServer.Serve(rpc) }()
 	}

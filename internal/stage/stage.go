@@ -50,6 +50,7 @@ type Plan struct {
 	EnvoyConfig string // envoy.yaml
 	Marketplace string // the emulator's scenario
 	Env         []string
+	App         *sample.App // nil: the sample application as it is
 	// Number keeps the ports of stages apart that one process sets side by side.
 	Number int
 }
@@ -74,7 +75,10 @@ type Stage struct {
 
 // Set starts everything and returns once a request can be sent.
 func Set(ctx context.Context, plan Plan) (*Stage, error) {
-	s := &Stage{plan: plan, App: &sample.App{}, ports: map[string]string{}}
+	s := &Stage{plan: plan, App: plan.App, ports: map[string]string{}}
+	if s.App == nil {
+		s.App = &sample.App{}
+	}
 	if err := s.set(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -228,6 +232,9 @@ func (s *Stage) StartEnvoy(ctx context.Context) error {
 	}
 	return s.envoy.Await(ctx, answers("http://"+s.address(portEnvoy)+"/ready"))
 }
+
+// KillEnvoy ends Envoy with SIGKILL.
+func (s *Stage) KillEnvoy() { s.envoy.Kill() }
 
 // Status reads a JSON document of weir's admin API.
 func (s *Stage) Status(ctx context.Context, path string, out any) error {
