@@ -35,10 +35,11 @@ test: $(ENVOY) $(VENV)/boto3-$(BOTO3_VERSION) faults
 	WEIR_REQUIRE_ENVOY=1 WEIR_REQUIRE_FAULTS=1 WEIR_REQUIRE_BOTO3=1 WEIR_PYTHON=$(VENV)/bin/python \
 		go test -race -timeout 15m ./...
 
-# What is installed listens on every address: these tests run in a network of their own, which has loopback only.
+# What is installed listens on every address: these tests run in a network of their own, which has loopback only, and among
+# processes of their own, which all end with them.
 test-real: image $(ENVOY)
 	go mod download
-	WEIR_REAL=$(REAL)/bin WEIR_REQUIRE_REAL=1 WEIR_REQUIRE_ENVOY=1 unshare --net sh -c \
+	WEIR_REAL=$(REAL)/bin WEIR_REQUIRE_REAL=1 WEIR_REQUIRE_ENVOY=1 unshare --net --pid --fork --kill-child --mount-proc sh -c \
 		'ip link set lo up && exec go test -timeout 30m ./e2e/install'
 
 # The real servers and tools; each is built or fetched once.
