@@ -40,7 +40,7 @@ test: $(ENVOY) $(VENV)/boto3-$(BOTO3_VERSION) faults
 test-real: image $(ENVOY)
 	go mod download
 	WEIR_REAL=$(REAL)/bin WEIR_REQUIRE_REAL=1 WEIR_REQUIRE_ENVOY=1 unshare --net --pid --fork --kill-child --mount-proc sh -c \
-		'ip link set lo up && exec go test -count=1 -timeout 30m ./e2e/install'
+		'ip link set lo up && exec go test -count=1 -timeout 30m ./e2e/install ./e2e/watch'
 
 # The real servers and tools; each is built or fetched once.
 real: | $(CACHE)

@@ -14,6 +14,7 @@ HELM=v4.3.1
 HELM_DOCS=v1.14.2
 SBOM=v1.10.0
 OPERATOR=v0.85.0
+PROMETHEUS=2.42.0
 
 # absent FILE: whether it is still to be made; either way bin/NAME leads to it in the end.
 absent() {
@@ -64,6 +65,16 @@ crds() {
   mv "$scratch/crds" "$dir/$1"
 }
 
+# prometheus takes Prometheus and promtool out of Debian's package: installed, it would start a server on every address.
+prometheus() {
+  local missing=0
+  for each in prometheus promtool; do absent "$each-$PROMETHEUS" && missing=1; done
+  [ $missing = 1 ] || return 0
+  [ "$(id -u)" != 0 ] || apt-get update --quiet=2
+  (cd "$scratch" && apt-get download --quiet=2 "prometheus=$PROMETHEUS*" && dpkg-deb --extract prometheus_*.deb prometheus)
+  for each in prometheus promtool; do install -m 0755 "$scratch/prometheus/usr/bin/$each" "$dir/$each-$PROMETHEUS"; done
+}
+
 # debian PROGRAM=PACKAGE... installs Debian's packages for the programs that are not there.
 debian() {
   local missing=()
@@ -82,3 +93,4 @@ gotool "helm-docs-$HELM_DOCS" github.com/norwoodj/helm-docs/cmd/helm-docs "$HELM
 gotool "cyclonedx-gomod-$SBOM" github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod "$SBOM"
 crds "operator-crds-$OPERATOR" github.com/prometheus-operator/prometheus-operator "$OPERATOR" \
   'example/prometheus-operator-crd/monitoring.coreos.com_*s.yaml'
+prometheus

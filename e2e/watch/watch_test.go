@@ -1,0 +1,59 @@
+// Package watch looks at weir as Prometheus does: the rules, the dashboard and the metrics
+// are checked by promtool, and a real Prometheus scrapes a real weir while faults are made.
+//
+// `make test-real` fetches Prometheus and runs it. What needs no Prometheus runs everywhere.
+package watch
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const (
+	repository = "../.."
+	rulesFile  = repository + "/charts/weir/files/rules.yaml"
+)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	must(t, err)
+	return text
+}
+
+// program finds one of the real programs: in the directory of `make test-real`, or installed.
+// Where there is none the test is skipped.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	if dir := os.Getenv("WEIR_REAL"); dir != "" {
+		return filepath.Join(dir, name)
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		if os.Getenv("WEIR_REQUIRE_REAL") == "1" {
+			t.Fatalf("%s is not at hand: `make test-real` fetches it", name)
+		}
+		t.Skipf("%s is not at hand: `make test-real` fetches it", name)
+	}
+	return path
+}
+
+// promtool runs promtool with input on its standard input; it has to be content.
+func promtool(t *testing.T, input string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program(t, "promtool"), args...)
+	cmd.Stdin = strings.NewReader(input)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
