@@ -57,9 +57,11 @@ soak: $(ENVOY)
 lint: $(LINT)
 	$(LINT) run ./...
 	go run ./internal/refgen -check docs/configuration.md
+	go run ./internal/refgen -page metrics -check docs/metrics.md
 
 docs:
 	go run ./internal/refgen > docs/configuration.md
+	go run ./internal/refgen -page metrics > docs/metrics.md
 
 # The chart's README, from the comments of its values; `make test-real` looks whether it is fresh.
 docs-chart: real

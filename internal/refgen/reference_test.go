@@ -49,7 +49,7 @@ func TestCheckFailsOnAStaleReference(t *testing.T) {
 	if err := os.WriteFile(stale, []byte("# Configuration\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := run("../..", stale); err == nil || !strings.Contains(err.Error(), "is stale") {
+	if err := run("../..", "configuration", stale); err == nil || !strings.Contains(err.Error(), "is stale") {
 		t.Errorf("got %v", err)
 	}
 }
