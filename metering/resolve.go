@@ -33,6 +33,9 @@ func (m *Meter) resolve(e *Ending) Refusal {
 	if !ok {
 		return RefusedForged
 	}
+	if r.Kind == policy.Uncounted {
+		return ""
+	}
 	y := m.tallyOf(r.Tally)
 	if y == nil {
 		return RefusedUnknown

@@ -284,6 +284,15 @@ func TestB04ACheckThatCountedAtOnceHasATokenThatChangesNothing(t *testing.T) {
 	g.wants(1, 0)
 }
 
+func TestB04AnEntryOfARequestThatOnlyShadowLetThroughChangesNothing(t *testing.T) {
+	g := newGate(t)
+	for range 2 {
+		g.tell(g.entry(policy.Receipt{Kind: policy.Uncounted}, metering.Served), "")
+	}
+	g.wants(0, 0)
+	g.resolved(nil)
+}
+
 func TestB04ShadowChecksAreCountedApartOnceServed(t *testing.T) {
 	g := newGate(t)
 	taking := policy.Taking{Quantity: 3, Need: 3, Terms: g.terms, ID: "1", At: g.clock.now(), Served: true, Shadow: true}

@@ -62,4 +62,5 @@ const (
 	Pending               // held; counted when the access log says so
 	Counted               // counted at the check
 	Shadowed              // nothing held; counted apart when the access log says so
+	Uncounted             // let through in shadow mode, although it was refused: nothing is counted
 )

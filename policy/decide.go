@@ -41,6 +41,9 @@ func (p *Policy) Decide(r *Request, v View, now time.Time) Decision {
 	d = p.decideRoute(r, v, now, rt, d)
 	if rt.shadow {
 		d.Effect, d.Mode = Allow, Shadow
+		if r := &d.Quota.Receipt; rt.meter != nil && d.License != "" && r.Kind == NoReceipt {
+			r.Kind = Uncounted
+		}
 		if r.Steps.on() {
 			r.Steps.add("route %s is in shadow mode: allowed whatever was decided", rt.name)
 		}

@@ -441,6 +441,53 @@ func TestADirectCustomerIsAskedByRankBesideLicenses(t *testing.T) {
 	}
 }
 
+func TestB04WhatIsLetThroughInShadowHasAReceiptWhateverWasDecided(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*Config)
+		path   string
+		tenant string
+		want   ReceiptKind
+	}{
+		"a feature that the plan lacks":           {nil, "/v1/beta", "basic", Uncounted},
+		"an ended license":                        {nil, "/v1/beta", "ended", Uncounted},
+		"more than is included":                   {shadowed("import"), "/v1/import", "basic", Uncounted},
+		"no quantity":                             {shadowed("import"), "/v1/import", "enterprise", Uncounted},
+		"nobody":                                  {nil, "/v1/beta", "", NoReceipt},
+		"a route that meters nothing":             {shadowed("sso"), "/v1/sso", "basic", NoReceipt},
+		"a feature that the plan lacks, enforced": {enforced("beta"), "/v1/beta", "basic", NoReceipt},
+	} {
+		c := acme()
+		if tt.change != nil {
+			tt.change(&c)
+		}
+		m := newMemory(compile(t, c))
+		ended := license("ended", "enterprise")
+		ended.Ended = now.Add(-time.Hour)
+		m.hold("basic", license("b", "basic"))
+		m.hold("enterprise", license("e", "enterprise"))
+		m.hold("ended", ended)
+		r := get(tt.path, tt.tenant)
+		r.Method = "POST"
+		if tt.tenant == "basic" {
+			r.Attributes.(*attributes).headers["x-rows"] = []string{"101"}
+		}
+		if d := m.policy.Decide(r, m, now); d.Reason == Allowed || d.Quota.Receipt.Kind != tt.want {
+			t.Errorf("%s: %s, receipt %d, want %d", name, d.Reason, d.Quota.Receipt.Kind, tt.want)
+		}
+	}
+}
+
+// shadowed puts a route in shadow mode, enforced out of it.
+func shadowed(route string) func(*Config) { return mode(route, "shadow") }
+func enforced(route string) func(*Config) { return mode(route, "enforce") }
+
+func mode(route, mode string) func(*Config) {
+	return func(c *Config) {
+		i := slices.IndexFunc(c.Routes, func(r Route) bool { return r.Name == route })
+		c.Routes[i].Mode = mode
+	}
+}
+
 func TestExplainOnlyLooks(t *testing.T) {
 	p := compile(t, acme())
 	m := newMemory(p)

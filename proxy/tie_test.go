@@ -21,9 +21,10 @@ func held() policy.Decision {
 }
 
 func TestB04EveryMeteredRequestThatIsLetThroughHasAToken(t *testing.T) {
-	counted, shadow, open, denied, nothing := held(), held(), held(), exhausted(), allowed()
+	counted, shadow, refused, open, denied, nothing := held(), held(), exhausted(), held(), exhausted(), allowed()
 	counted.Quota.Receipt.Kind = policy.Counted
 	shadow.Quota.Receipt.Kind, shadow.Mode = policy.Shadowed, policy.Shadow
+	refused.Quota.Receipt.Kind, refused.Effect, refused.Mode = policy.Uncounted, policy.Allow, policy.Shadow
 	open.Mode, open.Cause, open.Reason = policy.Open, policy.CauseStale, policy.EntitlementsStale
 	denied.Quota.Receipt = held().Quota.Receipt
 	for name, tt := range map[string]struct {
@@ -34,6 +35,7 @@ func TestB04EveryMeteredRequestThatIsLetThroughHasAToken(t *testing.T) {
 		"held":             {d: held(), want: "reports/7"},
 		"counted":          {d: counted, want: "reports/7"},
 		"shadow":           {d: shadow, want: "reports/7"},
+		"shadow, refused":  {d: refused, want: "reports/0"},
 		"open":             {d: open, want: "reports/7"},
 		"nothing metered":  {d: nothing},
 		"denied":           {d: exhausted()},
