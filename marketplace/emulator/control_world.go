@@ -27,6 +27,7 @@ func (e *Emulator) putFeeds(c *controlCall) (any, error) {
 	if feed := document.SNS; feed != nil && feed.Queue != "" {
 		feed.Queue = e.ensureQueue(queueName(feed.Queue)).name
 	}
+	e.allowFeeds(&e.feeds.document, &document)
 	e.feeds = feeds{document: document, address: requestEndpoint(c.r), dice: newDice(document.Seed)}
 	e.subscribeFeeds()
 	return e.getFeeds(c)

@@ -9,7 +9,7 @@
 //
 // A request of an SDK goes through protocol.go (told apart as AWS does it: path, X-Amz-Target, Action), auth.go
 // (Signature Version 4), faults.go, and ends in an operation: metering.go, resolve.go, entitlement.go,
-// agreement_*.go, sqs*.go, sns_operations.go, sts.go. What those look at is license.go, agreement.go and product.go,
+// agreement_*.go, catalog.go, sqs*.go, sns_operations.go, sts.go. What those look at is license.go, agreement.go and product.go,
 // on the time of clock.go. Tests and operators change it through the control API below /_control/ (control*.go) or a
 // scenario (scenario.go). Each change (agreements.go) emits the events of events.go and the notices of notices.go,
 // to where feeds.go says: events into a queue; notices through SNS topics (sns*.go) into a queue, or to a URL, where

@@ -23,6 +23,9 @@ func (e *Emulator) operationTable() map[route]*operation {
 	for _, op := range e.queueOperations() {
 		table[route{protocolJSON, op.service.target + "." + op.name}] = op
 	}
+	for _, op := range e.catalogOperations() {
+		table[route{protocolREST, op.name}] = op
+	}
 	for _, op := range slices.Concat(e.tokenOperations(), e.topicOperations()) {
 		table[route{protocolQuery, op.name}] = op
 	}
@@ -68,6 +71,20 @@ func (e *Emulator) agreementOperations() []*operation {
 		{"DescribeAgreement", agreement, e.locked(e.describeAgreement)},
 		{"GetAgreementEntitlements", agreement, e.locked(e.getAgreementEntitlements)},
 	}
+}
+
+func (e *Emulator) catalogOperations() []*operation {
+	catalog := &service{
+		signing: signingMarketplace, throttled: "ThrottlingException", internal: "InternalServiceException", unauthorized: http.StatusForbidden,
+		statuses: map[string]int{
+			"AccessDeniedException":         http.StatusForbidden,
+			"ResourceNotFoundException":     http.StatusNotFound,
+			"ResourceNotSupportedException": http.StatusUnsupportedMediaType,
+			"ThrottlingException":           http.StatusTooManyRequests,
+			validationFailed:                http.StatusUnprocessableEntity,
+		},
+	}
+	return []*operation{{"DescribeEntity", catalog, e.locked(e.describeEntity)}}
 }
 
 func (e *Emulator) queueOperations() []*operation {

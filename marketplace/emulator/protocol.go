@@ -157,6 +157,9 @@ func (e *Emulator) route(r *http.Request, body []byte) (route, codec, string) {
 		_, op, _ := strings.Cut(target, ".")
 		return route{protocolJSON, target}, jsonCodec{}, op
 	}
+	if r.Method == http.MethodGet && r.URL.Path == entityPath {
+		return route{protocolREST, "DescribeEntity"}, newRESTCodec(r), "DescribeEntity"
+	}
 	form := queryForm(r, body)
 	action := form.Get("Action")
 	if action == "" {
