@@ -7,6 +7,8 @@ import (
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -32,6 +34,14 @@ type authorization struct {
 	log            *slog.Logger
 	now            func() time.Time
 	trustRequestID bool
+	spoofed        prometheus.Counter
+}
+
+// newSpoofed counts what weir repairs where it is asked, and nobody does where Envoy does not ask it.
+func newSpoofed(reg prometheus.Registerer) prometheus.Counter {
+	return promauto.With(reg).NewCounter(prometheus.CounterOpts{
+		Name: "weir_spoofed_checks_total", Help: "Checks that carried x-weir-* headers of the client's, which Envoy should have removed; weir did.",
+	})
 }
 
 // Check answers one check. A caller who has gone away gets an error, whatever was
@@ -47,6 +57,9 @@ func (a *authorization) Check(ctx context.Context, in *authv3.CheckRequest) (out
 	var d policy.Decision
 	if ok {
 		d = a.decide(ctx, &c.Request)
+	}
+	if len(c.spoofed) > 0 {
+		a.spoofed.Inc()
 	}
 	defer func() {
 		if out == nil || !d.Allowed() { // a panic on the way to an answer included

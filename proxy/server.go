@@ -86,7 +86,7 @@ func New(o Options, listeners []*listen.Listener, d Decider, log *slog.Logger, r
 	}
 	checks := &authorization{
 		decider: d, tokens: o.Tokens, pulse: s.pulse, drain: s.drain,
-		record: s.record, log: log, now: o.Now, trustRequestID: o.TrustRequestID,
+		record: s.record, log: log, now: o.Now, trustRequestID: o.TrustRequestID, spoofed: newSpoofed(reg),
 	}
 	entries := &accessLog{
 		endings: o.Endings, measure: o.Measure, rule: rule, pulse: s.pulse, log: log, over: s.drain.over,

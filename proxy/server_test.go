@@ -10,6 +10,7 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -125,12 +126,25 @@ func TestEmptyCheckIsDeniedWithoutAskingAnybody(t *testing.T) {
 	}
 }
 
+func TestChecksWithHeadersThatAreWeirsAloneAreCounted(t *testing.T) {
+	a := newAuthorization(t, allowAll)
+	for _, headers := range []map[string]string{nil, {"x-weird": "1"}, {"x-weir-tenant": "initech", "x-weir-plan": "gold"}} {
+		if _, err := a.Check(t.Context(), checkOf(headers)); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := testutil.ToFloat64(a.spoofed); got != 1 {
+		t.Errorf("%v checks were counted, want 1", got)
+	}
+}
+
 func newAuthorization(t *testing.T, d decide) *authorization {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	return &authorization{
 		decider: d, tokens: &counting{}, pulse: newPulse(log, prometheus.NewRegistry()), drain: newDrain(),
 		record: &recorder{choice: LogNone, log: log}, log: log, now: func() time.Time { return noon },
+		spoofed: newSpoofed(prometheus.NewRegistry()),
 	}
 }
 

@@ -82,32 +82,40 @@ func reachable(address string) string {
 
 // call makes a request and reads the JSON answer into out.
 func (a *admin) call(ctx context.Context, method, path string, query url.Values, body, out any) error {
+	status, said, err := a.fetch(ctx, method, path, query, body)
+	switch {
+	case err != nil:
+		return err
+	case status == http.StatusNoContent:
+		return nil
+	case status != http.StatusOK:
+		return adminError(status, said)
+	}
+	if err := json.Unmarshal(said, out); err != nil {
+		return fmt.Errorf("ask weir: read answer: %w", err)
+	}
+	return nil
+}
+
+// fetch makes a request and reads the answer, whatever it says.
+func (a *admin) fetch(ctx context.Context, method, path string, query url.Values, body any) (status int, said []byte, err error) {
 	req, err := a.request(ctx, method, path, query, body)
 	if err != nil {
-		return fmt.Errorf("ask weir: %w", err)
+		return 0, nil, fmt.Errorf("ask weir: %w", err)
 	}
 	resp, err := a.client.Do(req)
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, os.ErrNotExist):
-		return fmt.Errorf("ask weir at %s: %w", a.base, errNotRunning)
+		return 0, nil, fmt.Errorf("ask weir at %s: %w", a.base, errNotRunning)
 	case err != nil:
-		return fmt.Errorf("ask weir: %w", err)
+		return 0, nil, fmt.Errorf("ask weir: %w", err)
 	}
 	defer resp.Body.Close()
-	said, err := io.ReadAll(io.LimitReader(resp.Body, maxAdminAnswer))
-	switch {
-	case err != nil:
-	case resp.StatusCode == http.StatusNoContent:
-		return nil
-	case resp.StatusCode != http.StatusOK:
-		return adminError(resp, said)
-	default:
-		err = json.Unmarshal(said, out)
-	}
+	said, err = io.ReadAll(io.LimitReader(resp.Body, maxAdminAnswer))
 	if err != nil {
-		return fmt.Errorf("ask weir: read answer: %w", err)
+		return 0, nil, fmt.Errorf("ask weir: read answer: %w", err)
 	}
-	return nil
+	return resp.StatusCode, said, nil
 }
 
 // request makes a request with a JSON body, or none.
@@ -136,15 +144,15 @@ func (a *admin) request(ctx context.Context, method, path string, query url.Valu
 }
 
 // adminError is what a running weir refused.
-func adminError(resp *http.Response, said []byte) error {
+func adminError(status int, said []byte) error {
 	var problem struct {
 		Detail string `json:"detail"`
 	}
 	if json.Unmarshal(said, &problem) != nil || problem.Detail == "" {
-		problem.Detail = resp.Status
+		problem.Detail = fmt.Sprintf("%d %s", status, http.StatusText(status))
 	}
 	err := fmt.Errorf("ask weir: %s", problem.Detail)
-	if resp.StatusCode == http.StatusUnauthorized {
+	if status == http.StatusUnauthorized {
 		return withHint(err, "set WEIR_TOKEN to the token that weir was started with")
 	}
 	return err

@@ -45,6 +45,7 @@ func verbs() []verb {
 		{"serve", "", "decide, count and bill, until SIGTERM", serve},
 		{"validate", "", "check a configuration: every mistake at once, with line and cure", validate},
 		{"explain", "METHOD URL", "the decision on a request and each step to it", explain},
+		{"doctor", "", "try credentials, clock, region, listing, dimensions, queues and state, and say what cures what is wrong", doctor},
 		{"usage list", "", "the ledger: counted, frozen, sent, answered", usageList},
 		{"usage export", "", "every row of the ledger as CSV or JSON lines", usageExport},
 		{"usage rebook", "ID", "give the units of a record that AWS will not bill to the present hour", usageRebook},
@@ -61,7 +62,7 @@ func verbs() []verb {
 
 // later are the verbs that are reserved.
 func later() []string {
-	return []string{"doctor", "grants", "procurement"}
+	return []string{"grants", "procurement"}
 }
 
 func main() {
