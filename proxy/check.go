@@ -4,15 +4,16 @@ import (
 	"context"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 	"time"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/weirhq/weir/policy"
+	"github.com/weirhq/weir/proxy/wire"
 )
 
 // Tokens tie the entry that the access log will have of a request to its check.
@@ -25,7 +26,6 @@ type Tokens interface {
 
 // authorization is Envoy's external authorization service.
 type authorization struct {
-	authv3.UnimplementedAuthorizationServer
 	decider        Decider
 	tokens         Tokens
 	pulse          *pulse
@@ -34,6 +34,7 @@ type authorization struct {
 	log            *slog.Logger
 	now            func() time.Time
 	trustRequestID bool
+	checks         sync.Pool // of *check
 	spoofed        prometheus.Counter
 }
 
@@ -44,18 +45,22 @@ func newSpoofed(reg prometheus.Registerer) prometheus.Counter {
 	})
 }
 
-// Check answers one check. A caller who has gone away gets an error, whatever was
+var _ wire.Checker = (*authorization)(nil)
+
+// AppendAnswer answers one check. A caller who has gone away gets an error, whatever was
 // decided; the decision is on record all the same, and what it counted or held is not.
-func (a *authorization) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv3.CheckResponse, err error) {
+// The check's strings are views into msg: whoever is called from here clones what he keeps.
+func (a *authorization) AppendAnswer(ctx context.Context, msg, dst []byte) (out []byte, err error) {
 	if ctx.Err() != nil {
 		return nil, goneAway()
 	}
 	if !a.drain.enter() {
 		return nil, status.Error(codes.Unavailable, "weir is ending")
 	}
-	c, ok := request(in, a.trustRequestID)
+	c := a.take()
+	defer a.giveBack(c)
 	var d policy.Decision
-	if ok {
+	if c.read(msg, a.trustRequestID) {
 		d = a.decide(ctx, &c.Request)
 	}
 	if len(c.spoofed) > 0 {
@@ -71,7 +76,21 @@ func (a *authorization) Check(ctx context.Context, in *authv3.CheckRequest) (out
 	if ctx.Err() != nil {
 		return nil, goneAway()
 	}
-	return response(c, &d, a.now()), nil
+	return c.answer(&d, a.now()).Append(dst), nil
+}
+
+// take takes a check that is used again.
+func (a *authorization) take() *check {
+	if c, ok := a.checks.Get().(*check); ok {
+		return c
+	}
+	return new(check)
+}
+
+// giveBack forgets the check.
+func (a *authorization) giveBack(c *check) {
+	c.reset()
+	a.checks.Put(c)
 }
 
 // tie makes the token of a request that is let through and was counted or is held.

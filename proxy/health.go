@@ -4,11 +4,12 @@ import (
 	"context"
 	"time"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
+
+	"github.com/weirhq/weir/proxy/wire"
 )
 
 // watchInterval is how often a watcher's answer is looked at again: soon enough for a
@@ -35,7 +36,7 @@ func (h *health) Check(_ context.Context, in *healthv1.HealthCheckRequest) (*hea
 func (h *health) List(context.Context, *healthv1.HealthListRequest) (*healthv1.HealthListResponse, error) {
 	now := &healthv1.HealthCheckResponse{Status: h.status()}
 	return &healthv1.HealthListResponse{Statuses: map[string]*healthv1.HealthCheckResponse{
-		"": now, authv3.Authorization_ServiceDesc.ServiceName: now,
+		"": now, wire.ServiceName: now,
 	}}, nil
 }
 
@@ -85,5 +86,5 @@ func (h *health) isDraining() bool {
 
 // known tells whether a name is one that health is asked for here; empty is the whole server.
 func known(service string) bool {
-	return service == "" || service == authv3.Authorization_ServiceDesc.ServiceName
+	return service == "" || service == wire.ServiceName
 }

@@ -1,13 +1,10 @@
 package proxy
 
 import (
-	"strconv"
 	"strings"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-	"google.golang.org/protobuf/types/known/structpb"
-
 	"github.com/weirhq/weir/policy"
+	"github.com/weirhq/weir/proxy/wire"
 )
 
 const (
@@ -21,25 +18,25 @@ const (
 	maxRequestID = 128
 )
 
-// check is one question of a proxy's.
+// check is one question of a proxy's, and room for its answer. It is used again and again.
 type check struct {
 	policy.Request
-	grpc    bool     // the client speaks gRPC, and has to be answered so
-	spoofed []string // headers x-weir-* that came with the request
-	token   string   // what ties the access log's entry to this check; empty: nothing waits for one
+	attributes attributes
+	grpc       bool     // the client speaks gRPC, and has to be answered so
+	spoofed    []string // headers x-weir-* that came with the request
+	token      string   // what ties the access log's entry to this check; empty: nothing waits for one
+	reply      wire.Answer
 }
 
-// request reads a CheckRequest, which may lack anything; ok is false where it holds no
-// HTTP request. The check keeps views into the message.
-func request(in *authv3.CheckRequest, trustRequestID bool) (c *check, ok bool) {
-	source := in.GetAttributes()
-	http := source.GetRequest().GetHttp()
-	a := &attributes{source: source, http: http}
-	c = &check{Request: policy.Request{
-		ID: http.GetId(), Method: http.GetMethod(), Host: http.GetHost(), Path: http.GetPath(),
-		Route: source.GetContextExtensions()[routeExtension], Attributes: a,
-	}}
-	c.spoofed = a.survey()
+// read reads a CheckRequest, which may lack anything; it is false where it is
+// malformed or holds no HTTP request. The check keeps views into the message.
+func (c *check) read(msg []byte, trustRequestID bool) bool {
+	a := &c.attributes
+	err := a.request.Scan(msg)
+	r := &a.request
+	c.Request = policy.Request{ID: r.ID, Method: r.Method, Host: r.Host, Path: r.Path, Attributes: a}
+	c.Route, _ = r.Context(routeExtension)
+	c.spoofed = a.survey(c.spoofed)
 	contentType, _ := a.Header("content-type")
 	c.grpc = speaksGRPC(contentType)
 	if trustRequestID {
@@ -47,7 +44,16 @@ func request(in *authv3.CheckRequest, trustRequestID bool) (c *check, ok bool) {
 			c.ID = id
 		}
 	}
-	return c, http != nil
+	return err == nil && r.HTTP
+}
+
+// reset forgets everything but the room.
+func (c *check) reset() {
+	c.attributes.request.Reset()
+	c.attributes.clients = 0
+	clear(c.spoofed)
+	c.Request, c.grpc, c.spoofed, c.token = policy.Request{}, false, c.spoofed[:0], ""
+	c.reply.Reset()
 }
 
 // speaksGRPC tells whether Envoy will turn a denial into a gRPC status. It compares as
@@ -57,11 +63,9 @@ func speaksGRPC(contentType string) bool {
 	return ok && (rest == "" || rest[0] == '+')
 }
 
-// attributes are those of a CheckRequest. Envoy fills either headers, where it has
-// joined repeated ones by ",", or, with encode_raw_headers, header_map.
+// attributes are those of a CheckRequest.
 type attributes struct {
-	source  *authv3.AttributeContext
-	http    *authv3.AttributeContext_HttpRequest
+	request wire.Request
 	clients int // headers of the client's
 }
 
@@ -69,56 +73,30 @@ var _ policy.Attributes = (*attributes)(nil)
 
 // Header is a request header. What Envoy has joined itself counts as given once: a
 // comma in it makes it no identity and no quantity all the same.
-func (a *attributes) Header(name string) (string, int) {
-	raw := a.http.GetHeaderMap().GetHeaders()
-	if len(raw) == 0 {
-		value, ok := a.http.GetHeaders()[name]
-		if !ok {
-			return "", 0
-		}
-		return value, 1
-	}
-	var values []string
-	for _, h := range raw {
-		if h.GetKey() != name {
-			continue
-		}
-		if b := h.GetRawValue(); len(b) > 0 {
-			values = append(values, string(b))
-		} else {
-			values = append(values, h.GetValue())
-		}
-	}
-	return strings.Join(values, ","), len(values)
-}
+func (a *attributes) Header(name string) (string, int) { return a.request.Header(name) }
 
 // Headers counts the client's headers.
 func (a *attributes) Headers() int { return a.clients }
 
-// survey counts the client's headers and collects those in weir's name.
-func (a *attributes) survey() (spoofed []string) {
+// survey counts the client's headers and appends those in weir's name to spoofed.
+func (a *attributes) survey(spoofed []string) []string {
 	var added uint16 // bits of the names that were left out already
-	see := func(name string) {
-		if strings.HasPrefix(name, ":") {
-			return
+	a.clients = 0
+	for _, h := range a.request.Fields() {
+		if strings.HasPrefix(h.Name, ":") {
+			continue
 		}
-		if len(name) >= len(ownPrefix) && strings.EqualFold(name[:len(ownPrefix)], ownPrefix) {
-			spoofed = append(spoofed, name)
+		if len(h.Name) >= len(ownPrefix) && strings.EqualFold(h.Name[:len(ownPrefix)], ownPrefix) {
+			spoofed = append(spoofed, h.Name)
 		}
-		if bit := addedOnTheWay(name); bit != 0 && added&bit == 0 {
+		if bit := addedOnTheWay(h.Name); bit != 0 && added&bit == 0 {
 			added |= bit
-			return
+			continue
 		}
 		a.clients++
 	}
-	if raw := a.http.GetHeaderMap().GetHeaders(); len(raw) > 0 {
-		for _, h := range raw {
-			see(h.GetKey())
-		}
-		return spoofed
-	}
-	for name := range a.http.GetHeaders() {
-		see(name)
+	if a.request.Dropped > 0 { // whatever they are, they are too many
+		a.clients = max(a.clients, wire.MaxFields)
 	}
 	return spoofed
 }
@@ -154,44 +132,18 @@ func addedOnTheWay(name string) uint16 { //nolint:cyclop // a table: a bit for e
 	}
 }
 
-// Metadata is a dynamic metadata value as text. One that is there and has no text
-// form (a list, an object, null) is an empty text, so that it is found unusable
-// and not passed over.
+// Metadata is a dynamic metadata value as text.
 func (a *attributes) Metadata(namespace string, path []string) (string, bool) {
-	fields := a.source.GetMetadataContext().GetFilterMetadata()[namespace]
-	if fields == nil || len(path) == 0 {
-		return "", false
-	}
-	value := structpb.NewStructValue(fields)
-	for _, key := range path {
-		next, ok := value.GetStructValue().GetFields()[key]
-		if !ok {
-			return "", false
-		}
-		value = next
-	}
-	switch v := value.GetKind().(type) {
-	case *structpb.Value_StringValue:
-		return v.StringValue, true
-	case *structpb.Value_NumberValue:
-		return strconv.FormatFloat(v.NumberValue, 'f', -1, 64), true
-	case *structpb.Value_BoolValue:
-		return strconv.FormatBool(v.BoolValue), true
-	default:
-		return "", true
-	}
+	return a.request.Metadata(namespace, path)
 }
 
 // Context is a context extension of Envoy's route.
-func (a *attributes) Context(key string) (string, bool) {
-	value, ok := a.source.GetContextExtensions()[key]
-	return value, ok
-}
+func (a *attributes) Context(key string) (string, bool) { return a.request.Context(key) }
 
 // PeerURI is the URI name in the client's certificate. Envoy's principal is that name
 // if there is one, else a DNS name or the whole subject, and these are no URI.
 func (a *attributes) PeerURI() (string, bool) {
-	principal := a.source.GetSource().GetPrincipal()
+	principal := a.request.Principal
 	scheme, _, ok := strings.Cut(principal, ":")
 	if !ok || !isScheme(scheme) {
 		return "", false

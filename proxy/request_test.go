@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/weirhq/weir/policy"
+	"github.com/weirhq/weir/proxy/wire"
 )
 
 // checkOf is what Envoy sends about a GET with these headers.
@@ -132,6 +133,28 @@ func TestOnlyTheClientsHeadersCount(t *testing.T) {
 	c, _ = request(rawCheckOf(append(raw, "x-0", "again", "x-forwarded-for", "again")...), false)
 	if got := c.Attributes.Headers(); got != 103 {
 		t.Errorf("header_map: %d, want 103: what Envoy adds comes once", got)
+	}
+}
+
+func TestMoreHeadersThanAreReadAreTooMany(t *testing.T) {
+	raw := make([]string, 0, 4*wire.MaxFields)
+	for range wire.MaxFields + 1 {
+		raw = append(raw, ":x", "v")
+	}
+	c, ok := request(rawCheckOf(raw...), false)
+	if got := c.Attributes.Headers(); got <= 100 || !ok {
+		t.Errorf("headers: %d, %v; want more than 100", got, ok)
+	}
+}
+
+func TestMalformedChecksHoldNoRequest(t *testing.T) {
+	msg := encoded(checkOf(map[string]string{"x-a": "1"}))
+	c := new(check)
+	if !c.read(msg, false) {
+		t.Fatal("the whole message holds no request")
+	}
+	if c.read(msg[:len(msg)-1], false) {
+		t.Error("a message that is cut off is taken")
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weirhq/weir/policy"
+	"github.com/weirhq/weir/proxy/wire"
 )
 
 // noon is the AWS time of these tests.
@@ -258,10 +259,13 @@ func TestZeroDecisionAndContradictoryOnesDeny(t *testing.T) {
 	}
 }
 
-func TestOnlyOneConstructorMakesACheckResponse(t *testing.T) {
-	// Envoy takes an empty CheckResponse for permission.
+func TestOnlyOnePlaceMakesAPermission(t *testing.T) {
+	// Envoy takes an empty CheckResponse for permission; an empty answer of weir's denies.
 	if got := new(authv3.CheckResponse).GetStatus().GetCode(); got != 0 {
 		t.Fatalf("an empty answer has code %d", got)
+	}
+	if got := decoded((&wire.Answer{}).Append(nil)); got.GetStatus().GetCode() == 0 || got.GetOkResponse() != nil {
+		t.Errorf("weir's empty answer is %v", got)
 	}
 	files, err := filepath.Glob("*.go")
 	if err != nil {
@@ -277,16 +281,23 @@ func TestOnlyOneConstructorMakesACheckResponse(t *testing.T) {
 			t.Fatal(err)
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
-			if lit, ok := n.(*ast.CompositeLit); ok {
-				if s, ok := lit.Type.(*ast.SelectorExpr); ok && s.Sel.Name == "CheckResponse" {
+			switch n := n.(type) {
+			case *ast.CompositeLit: // no answer but the one of a check
+				if s, ok := n.Type.(*ast.SelectorExpr); ok && s.Sel.Name == "Answer" {
 					made++
+				}
+			case *ast.AssignStmt:
+				for _, to := range n.Lhs {
+					if s, ok := to.(*ast.SelectorExpr); ok && s.Sel.Name == "Allowed" {
+						made++
+					}
 				}
 			}
 			return true
 		})
 	}
 	if made != 1 {
-		t.Errorf("CheckResponse is made in %d places, want 1", made)
+		t.Errorf("an answer permits in %d places, want 1", made)
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	logservicev3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
@@ -19,6 +18,7 @@ import (
 	"github.com/weirhq/weir/internal/listen"
 	"github.com/weirhq/weir/metering"
 	"github.com/weirhq/weir/policy"
+	"github.com/weirhq/weir/proxy/wire"
 )
 
 // The limits of the gRPC server.
@@ -37,6 +37,17 @@ const (
 	pingAfter, pingTimeout = 30 * time.Second, 10 * time.Second
 	// minPing is how often a proxy may ask the same; one that asks more often is cut off.
 	minPing = 10 * time.Second
+)
+
+// What makes a check cheap.
+const (
+	// workers answer rpcs one after the other on a stack that has grown already; when all
+	// are busy, an rpc gets a goroutine of its own.
+	workers = 64
+	// window is the flow control window of a connection and of a stream, in bytes: room for
+	// hundreds of checks. One that is fixed spares the ping after each lone check by which
+	// grpc would find a better one.
+	window = 1 << 20
 )
 
 // Decider decides a request. It is called by many goroutines at once, and ctx ends
@@ -67,11 +78,12 @@ type Options struct {
 // Server is the gRPC server that proxies call.
 type Server struct {
 	listeners []*listen.Listener
-	servers   []*grpc.Server // one for each listener: who may call differs
-	record    *recorder
+	checks    *authorization
+	entries   *accessLog
+	health    *health
 	pulse     *pulse
 	drain     *drain
-	endings   Endings
+	log       *slog.Logger
 }
 
 // New makes a server on open listeners, which Run closes.
@@ -80,26 +92,26 @@ func New(o Options, listeners []*listen.Listener, d Decider, log *slog.Logger, r
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{
-		listeners: listeners, record: &recorder{choice: o.Decisions, log: log},
-		pulse: newPulse(log, reg), drain: newDrain(), endings: o.Endings,
-	}
-	checks := &authorization{
+	s := &Server{listeners: listeners, pulse: newPulse(log, reg), drain: newDrain(), log: log}
+	s.checks = &authorization{
 		decider: d, tokens: o.Tokens, pulse: s.pulse, drain: s.drain,
-		record: s.record, log: log, now: o.Now, trustRequestID: o.TrustRequestID, spoofed: newSpoofed(reg),
+		record: &recorder{choice: o.Decisions, log: log}, log: log, now: o.Now, trustRequestID: o.TrustRequestID,
+		spoofed: newSpoofed(reg),
 	}
-	entries := &accessLog{
+	s.entries = &accessLog{
 		endings: o.Endings, measure: o.Measure, rule: rule, pulse: s.pulse, log: log, over: s.drain.over,
 	}
-	h := &health{ready: o.Ready, draining: s.drain.began}
-	for _, l := range listeners {
-		g := grpc.NewServer(serverOptions(&door{listener: l, endings: o.Endings, log: log})...)
-		authv3.RegisterAuthorizationServer(g, checks)
-		logservicev3.RegisterAccessLogServiceServer(g, entries)
-		healthv1.RegisterHealthServer(g, h)
-		s.servers = append(s.servers, g)
-	}
+	s.health = &health{ready: o.Ready, draining: s.drain.began}
 	return s, nil
+}
+
+// server makes the server of one listener: who may call differs.
+func (s *Server) server(l *listen.Listener) *grpc.Server {
+	g := grpc.NewServer(serverOptions(&door{listener: l, endings: s.entries.endings, log: s.log})...)
+	wire.Register(g, s.checks)
+	logservicev3.RegisterAccessLogServiceServer(g, s.entries)
+	healthv1.RegisterHealthServer(g, s.health)
+	return g
 }
 
 func serverOptions(door *door) []grpc.ServerOption {
@@ -110,6 +122,10 @@ func serverOptions(door *door) []grpc.ServerOption {
 		grpc.ConnectionTimeout(connectTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
+		grpc.NumStreamWorkers(workers),
+		grpc.StaticStreamWindowSize(window),
+		grpc.StaticConnWindowSize(window),
+		grpc.ForceServerCodecV2(wire.NewCodec()),
 		grpc.UnaryInterceptor(door.unary),
 		grpc.StreamInterceptor(door.stream),
 	}
@@ -128,11 +144,11 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error {
-		s.drain.run(ctx, s.endings.Pending)
+		s.drain.run(ctx, s.entries.endings.Pending)
 		return nil
 	})
-	for i, g := range s.servers {
-		l := s.listeners[i]
+	for _, l := range s.listeners {
+		g := s.server(l)
 		group.Go(func() error {
 			if err := g.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 				return fmt.Errorf("serve gRPC on %s: %w", l, err)
@@ -146,7 +162,7 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 	}
 	err := group.Wait()
-	s.record.flush()
+	s.checks.record.flush()
 	return err
 }
 

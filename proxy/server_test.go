@@ -138,6 +138,33 @@ func TestChecksWithHeadersThatAreWeirsAloneAreCounted(t *testing.T) {
 	}
 }
 
+func TestNothingOfACheckIsLeftForTheNext(t *testing.T) {
+	a := newAuthorization(t, func(_ context.Context, r *policy.Request) policy.Decision {
+		if r.Path == "" {
+			return policy.Decision{}
+		}
+		return held()
+	})
+	full := encoded(checkOf(map[string]string{"content-type": "application/grpc", "x-weir-zzz": "1"}))
+	for range 3 {
+		if _, err := a.AppendAnswer(t.Context(), full, nil); err != nil {
+			t.Fatal(err)
+		}
+		for i := range full {
+			full[i] = 0xDB // as the next message does
+		}
+		empty := &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{}}}}
+		out, err := a.Check(t.Context(), empty)
+		if err != nil || out.GetDeniedResponse().GetStatus().GetCode() != 503 || len(fields(out)) != 2 {
+			t.Errorf("%v: %v", err, out)
+		}
+		if got := pairs(out.GetDeniedResponse().GetHeaders()); len(got) != 1 || got["content-type"] == "" {
+			t.Errorf("headers %v, want only a content type", got)
+		}
+		full = encoded(checkOf(map[string]string{"content-type": "application/grpc", "x-weir-zzz": "1"}))
+	}
+}
+
 func newAuthorization(t *testing.T, d decide) *authorization {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
