@@ -5,6 +5,7 @@
 # make test-real  weir as it is installed: the chart in a real Kubernetes API server, the image built and run (Linux, root)
 # make image  dist/: static binaries with their SBOMs, and with buildah the images for amd64 and arm64
 # make build  bin/weir
+# make bench  what a check costs, against a server that does nothing: docs/benchmarks.md and its plots
 # make envoy  the Envoy binary that the demo and the tests run
 # make faults what the tests need to let a disk fail: a FUSE file system, strace (installed by apt-get, as root)
 
@@ -23,7 +24,7 @@ BOTO3_VERSION := 1.44.5
 export WEIR_ENVOY ?= $(ENVOY)
 export WEIR_FAULTFS ?= $(FAULTFS)
 
-.PHONY: demo test test-real real soak lint build image envoy faults docs docs-chart clean
+.PHONY: demo bench test test-real real soak lint build image envoy faults docs docs-chart clean
 
 build:
 	go build -trimpath -o bin/weir ./cmd/weir
@@ -31,9 +32,15 @@ build:
 demo: build $(ENVOY)
 	bin/weir demo
 
+# A few minutes, on a machine that does nothing else.
+bench: build $(ENVOY)
+	go build -o bin/bench ./bench
+	bin/bench -weir bin/weir -envoy $(ENVOY) -out docs
+
 test: $(ENVOY) $(VENV)/boto3-$(BOTO3_VERSION) faults
 	WEIR_REQUIRE_ENVOY=1 WEIR_REQUIRE_FAULTS=1 WEIR_REQUIRE_BOTO3=1 WEIR_PYTHON=$(VENV)/bin/python \
 		go test -race -timeout 15m ./...
+	go test -count 1 -run Cost ./proxy   # allocations, which can't be counted under the race detector
 
 # What is installed listens on every address: these tests run in a network of their own, which has loopback only, and among
 # processes of their own, which all end with them.
