@@ -59,24 +59,24 @@ func (a *authorization) AppendAnswer(ctx context.Context, msg, dst []byte) (out 
 	}
 	c := a.take()
 	defer a.giveBack(c)
-	var d policy.Decision
+	d := &c.decision
 	if c.read(msg, a.trustRequestID) {
-		d = a.decide(ctx, &c.Request)
+		*d = a.decide(ctx, &c.Request)
 	}
 	if len(c.spoofed) > 0 {
 		a.spoofed.Inc()
 	}
 	defer func() {
 		if out == nil || !d.Allowed() { // a panic on the way to an answer included
-			a.abandon(c, &d)
+			a.abandon(c, d)
 		}
 	}()
-	a.record.decided(c.Method, &d)
-	a.tie(c, &d)
+	a.record.decided(c.Method, d)
+	a.tie(c, d)
 	if ctx.Err() != nil {
 		return nil, goneAway()
 	}
-	return c.answer(&d, a.now()).Append(dst), nil
+	return c.answer(d, a.now()).Append(dst), nil
 }
 
 // take takes a check that is used again.
@@ -96,7 +96,8 @@ func (a *authorization) giveBack(c *check) {
 // tie makes the token of a request that is let through and was counted or is held.
 func (a *authorization) tie(c *check, d *policy.Decision) {
 	if r := &d.Quota.Receipt; d.Allowed() && r.Kind != policy.NoReceipt {
-		c.token = string(a.tokens.AppendToken(nil, r, d.Route))
+		c.room = a.tokens.AppendToken(c.room[:0], r, d.Route)
+		c.token = string(c.room)
 		if r.Kind != policy.Counted {
 			a.pulse.checked()
 		}

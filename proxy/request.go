@@ -22,9 +22,11 @@ const (
 type check struct {
 	policy.Request
 	attributes attributes
+	decision   policy.Decision
 	grpc       bool     // the client speaks gRPC, and has to be answered so
 	spoofed    []string // headers x-weir-* that came with the request
 	token      string   // what ties the access log's entry to this check; empty: nothing waits for one
+	room       []byte   // in which the token is made
 	reply      wire.Answer
 }
 
@@ -52,6 +54,7 @@ func (c *check) reset() {
 	c.attributes.request.Reset()
 	c.attributes.clients = 0
 	clear(c.spoofed)
+	c.decision = policy.Decision{}
 	c.Request, c.grpc, c.spoofed, c.token = policy.Request{}, false, c.spoofed[:0], ""
 	c.reply.Reset()
 }
