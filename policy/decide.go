@@ -16,18 +16,20 @@ const maxHeaders = 100
 //
 // The request's units are counted where it is allowed; with Request.Steps set
 // everything is only looked at.
-func (p *Policy) Decide(r *Request, v View, now time.Time) Decision {
-	var d Decision
+func (p *Policy) Decide(r *Request, v View, now time.Time) (d Decision) {
 	if r.Attributes.Headers() > maxHeaders {
-		return p.deny(r, d, HeadersTooMany)
+		p.deny(r, &d, HeadersTooMany)
+		return d
 	}
 	index, reason := p.route(r)
 	switch {
 	case reason == RouteUnmatched && p.unmatched:
 		d.Cause = CauseUnmatched
-		return p.open(r, d, RouteUnmatched)
+		p.open(r, &d, RouteUnmatched)
+		return d
 	case reason != Allowed:
-		return p.deny(r, d, reason)
+		p.deny(r, &d, reason)
+		return d
 	}
 	rt := &p.routes[index]
 	d.Route = rt.name
@@ -38,7 +40,7 @@ func (p *Policy) Decide(r *Request, v View, now time.Time) Decision {
 		}
 		return d
 	}
-	d = p.decideRoute(r, v, now, rt, d)
+	p.decideRoute(r, v, now, rt, &d)
 	if rt.shadow {
 		d.Effect, d.Mode = Allow, Shadow
 		if r := &d.Quota.Receipt; rt.meter != nil && d.License != "" && r.Kind == NoReceipt {
@@ -59,7 +61,9 @@ func (p *Policy) route(r *Request) (int, Reason) {
 			r.Steps.add("the proxy names route %q, which the configuration does not know", r.Route)
 			return 0, Fault
 		}
-		r.Steps.add("the proxy names route %s", r.Route)
+		if r.Steps.on() {
+			r.Steps.add("the proxy names route %s", r.Route)
+		}
 		return i, Allowed
 	}
 	i, result := p.router.match(r.Method, r.Host, r.Path)
@@ -88,7 +92,7 @@ func (p *Policy) explainMatch(r *Request, i int, result matchResult) {
 }
 
 // decideRoute decides a request of a route that is not public.
-func (p *Policy) decideRoute(r *Request, v View, now time.Time, rt *route, d Decision) Decision {
+func (p *Policy) decideRoute(r *Request, v View, now time.Time, rt *route, d *Decision) {
 	pr := &p.products[rt.product]
 	d.Product = pr.name
 	subject := r.Subject
@@ -96,7 +100,8 @@ func (p *Policy) decideRoute(r *Request, v View, now time.Time, rt *route, d Dec
 		subject = p.identify(r.Attributes)
 	}
 	if subject.Kind == SubjectNone {
-		return p.deny(r, d, IdentityMissing)
+		p.deny(r, d, IdentityMissing)
+		return
 	}
 	if subject.Kind == SubjectTenant {
 		d.Tenant = subject.ID
@@ -106,65 +111,66 @@ func (p *Policy) decideRoute(r *Request, v View, now time.Time, rt *route, d Dec
 	}
 	h, known := v.Find(subject, pr.name)
 	if known != Present {
-		return p.decideUnheld(r, v, rt, d, subject, known)
+		p.decideUnheld(r, v, rt, d, subject, known)
+		return
 	}
 	confirmed := v.Confirmed(pr.name)
 	if !h.Until.IsZero() && !now.Before(h.Until) {
 		h = p.Hold(h.Licenses, v.Confirmed, h.counter, now)
 	}
-	return p.decideHolding(r, now, rt, d, &h.bundles[rt.product], confirmed)
+	p.decideHolding(r, now, rt, d, &h.bundles[rt.product], confirmed)
 }
 
 // decideUnheld decides for a subject of whom memory holds nothing.
-func (p *Policy) decideUnheld(r *Request, v View, rt *route, d Decision, s Subject, known Knowledge) Decision {
-	if known == Absent || !s.knowable() {
-		d.Plans = p.plansFor(rt, 0)
-		return p.deny(r, d, LicenseMissing)
-	}
-	if rt.unknown == wordAllow {
-		d.Cause = CauseUnknown
-		return p.open(r, d, LicenseMissing)
-	}
+func (p *Policy) decideUnheld(r *Request, v View, rt *route, d *Decision, s Subject, known Knowledge) {
 	switch {
+	case known == Absent || !s.knowable():
+		d.Plans = p.plansFor(rt, 0)
+		p.deny(r, d, LicenseMissing)
+	case rt.unknown == wordAllow:
+		d.Cause = CauseUnknown
+		p.open(r, d, LicenseMissing)
 	case known == Unanswered, rt.unknown == "deny" && v.Confirmed(d.Product).IsZero():
-		return p.deny(r, d, EntitlementsStale)
+		p.deny(r, d, EntitlementsStale)
 	case rt.unknown == "deny":
 		d.Plans = p.plansFor(rt, 0)
-		return p.deny(r, d, LicenseMissing)
+		p.deny(r, d, LicenseMissing)
 	default:
 		if r.Steps.on() {
 			r.Steps.add("%s %s is not in memory: it is looked up", s.Kind, s.ID)
 		}
 		d.Lookup = s
 		d.Reason = EntitlementsStale
-		return d
 	}
 }
 
 // decideHolding asks one license after the other; the first that allows takes the
 // usage whole, and if none does the first one's denial is given.
-func (p *Policy) decideHolding(r *Request, now time.Time, rt *route, d Decision, b *bundle, confirmed time.Time) Decision {
+func (p *Policy) decideHolding(r *Request, now time.Time, rt *route, d *Decision, b *bundle, confirmed time.Time) {
 	if len(b.asked) == 0 {
 		d.Plans = p.plansFor(rt, 0)
-		return p.deny(r, d, LicenseMissing)
+		p.deny(r, d, LicenseMissing)
+		return
 	}
-	first := d
 	for i := range b.asked {
-		a := &b.asked[i]
-		answer := p.ask(r, now, rt, d, a, b.adds, confirmed)
-		if answer.Effect == Allow {
-			return answer
+		answer := d
+		if i > 0 { // the first one's denial is kept
+			answer = &Decision{Tenant: d.Tenant, Route: d.Route, Product: d.Product}
 		}
-		if i == 0 {
-			first = answer
+		p.ask(r, now, rt, answer, &b.asked[i], b.adds, confirmed)
+		if answer.Effect == Allow {
+			if answer != d {
+				*d = *answer
+			}
+			return
 		}
 	}
-	p.describe(&first, rt)
-	return p.deny(r, first, first.Reason)
+	p.describe(d, rt)
+	p.deny(r, d, d.Reason)
 }
 
 // ask decides a request against one license.
-func (p *Policy) ask(r *Request, now time.Time, rt *route, d Decision, a *asked, adds []int64, confirmed time.Time) Decision {
+func (p *Policy) ask(r *Request, now time.Time, rt *route, d *Decision, a *asked, adds []int64, confirmed time.Time) {
 	d.License, d.Account = a.license.Key, a.license.Account
 	if a.plan != nil {
 		d.Plan = a.plan.name
@@ -175,16 +181,15 @@ func (p *Policy) ask(r *Request, now time.Time, rt *route, d Decision, a *asked,
 	stale := a.stale(r, now, rt, confirmed)
 	d.Reason, d.Feature = p.covers(rt, a, adds, stale)
 	if d.Reason == Allowed && rt.meter != nil {
-		d = p.count(r, now, rt, d, a, adds)
+		p.count(r, now, rt, d, a, adds)
 	}
 	if d.Reason != Allowed {
-		return d
+		return
 	}
 	d.Effect = Allow
 	if stale {
 		d.Reason, d.Mode, d.Cause = EntitlementsStale, Open, CauseStale
 	}
-	return d
 }
 
 // covers tells whether the license covers the route, quotas apart: Allowed, or the
@@ -261,13 +266,13 @@ func sum(n int64, feature int, adds []int64) int64 {
 }
 
 // count takes the request's units from the license's quota.
-func (p *Policy) count(r *Request, now time.Time, rt *route, d Decision, a *asked, adds []int64) Decision {
+func (p *Policy) count(r *Request, now time.Time, rt *route, d *Decision, a *asked, adds []int64) {
 	m := rt.meter
 	units, ok := m.quantity(r.Attributes)
 	d.Feature = p.features[m.feature].name
 	if !ok {
 		d.Reason = QuantityInvalid
-		return d
+		return
 	}
 	t := Taking{
 		Feature: m.feature, Quantity: units, Need: m.need(units), ID: r.ID, At: now,
@@ -276,7 +281,7 @@ func (p *Policy) count(r *Request, now time.Time, rt *route, d Decision, a *aske
 	}
 	if a.counter == nil {
 		d.Reason = Fault
-		return d
+		return
 	}
 	d.Quota = a.counter.Take(t)
 	d.Counted = d.Quota.OK
@@ -287,7 +292,6 @@ func (p *Policy) count(r *Request, now time.Time, rt *route, d Decision, a *aske
 	if !d.Quota.OK {
 		d.Reason = QuotaExhausted
 	}
-	return d
 }
 
 // terms are the conditions under which a license counts a feature.
@@ -308,36 +312,35 @@ func (p *Policy) terms(product, feature int, a *asked, adds []int64) Terms {
 }
 
 // deny finishes a denial.
-func (p *Policy) deny(r *Request, d Decision, reason Reason) Decision {
+func (p *Policy) deny(r *Request, d *Decision, reason Reason) {
 	d.Effect, d.Reason = Deny, reason
-	p.addURL(&d)
+	p.addURL(d)
 	if r.Steps.on() {
 		r.Steps.add("denied: %s", reason)
 	}
-	return d
 }
 
 // open lets a request through that a failure policy is responsible for.
-func (p *Policy) open(r *Request, d Decision, reason Reason) Decision {
+func (p *Policy) open(r *Request, d *Decision, reason Reason) {
 	d.Effect, d.Reason, d.Mode = Allow, reason, Open
 	if r.Steps.on() {
 		r.Steps.add("let through by failure.%s, although %s", d.Cause, reason)
 	}
-	return d
 }
 
 // Fault is the decision for a request that weir itself failed to decide.
-func (p *Policy) Fault(r *Request) Decision {
-	d := Decision{Cause: CauseFault}
+func (p *Policy) Fault(r *Request) (d Decision) {
 	allow := p.faults
 	if i, ok := p.routeIndex[r.Route]; ok {
 		d.Route, allow = p.routes[i].name, p.routes[i].faults // a metric keeps the name: r.Route may be a view
 	}
 	if allow {
-		return p.open(r, d, Fault)
+		d.Cause = CauseFault
+		p.open(r, &d, Fault)
+	} else {
+		p.deny(r, &d, Fault)
 	}
-	d.Cause = CauseNone
-	return p.deny(r, d, Fault)
+	return d
 }
 
 func orNone(s string) string {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -529,3 +530,36 @@ type fixed struct {
 
 func (f *fixed) Find(Subject, string) (*Holding, Knowledge) { return f.h, Present }
 func (f *fixed) Confirmed(string) time.Time                 { return f.confirmed }
+
+// counted counts what is asked of a View.
+type counted struct {
+	View
+	finds, confirmations int
+}
+
+func (c *counted) Find(s Subject, product string) (*Holding, Knowledge) {
+	c.finds++
+	return c.View.Find(s, product)
+}
+
+func (c *counted) Confirmed(product string) time.Time {
+	c.confirmations++
+	return c.View.Confirmed(product)
+}
+
+func TestADecisionAsksAsLittleOfManyLicensesAsOfFew(t *testing.T) {
+	p := compile(t, acme())
+	m := newMemory(p)
+	for _, licenses := range []int{10, 1000, 100_000} {
+		for i := len(m.licenses); i < licenses; i++ {
+			m.hold(fmt.Sprintf("t%d", i), license(fmt.Sprint(i), "basic"))
+		}
+		v := &counted{View: m}
+		if d := p.Decide(get("/v1/plain", "t7"), v, now); !d.Allowed() {
+			t.Fatal(d.Reason)
+		}
+		if v.finds != 1 || v.confirmations != 1 {
+			t.Errorf("%d licenses: %d look-ups, %d confirmations; want one of each", licenses, v.finds, v.confirmations)
+		}
+	}
+}
