@@ -228,8 +228,8 @@ func (n *node) active(key policy.Key) bool {
 }
 
 // run serves until the context ends: then unready, checks under way are answered, and
-// everything counted is committed. Nothing is frozen early.
-func (n *node) run(ctx context.Context) error {
+// everything counted is committed. Nothing is frozen early. What runs beside runs to the end.
+func (n *node) run(ctx context.Context, beside runner) error {
 	updates := []runner{n.sender.Run, n.watch.Run}
 	for _, q := range n.queues {
 		updates = append(updates, q.Run)
@@ -244,7 +244,7 @@ func (n *node) run(ctx context.Context) error {
 		n.servers,
 		updates,
 		[]runner{n.meter.Run},
-		append([]runner{n.cache.Run, n.aws.Clock.Run}, n.admin...),
+		append([]runner{n.cache.Run, n.aws.Clock.Run, beside}, n.admin...),
 	)
 	n.log.Info("ended")
 	return errors.Join(err, n.close())

@@ -34,11 +34,13 @@ func serve(ctx context.Context, c *console, fs *flag.FlagSet, args []string) err
 	}
 	log.Info("listening", doors.shown()...)
 	warn(cfg, log)
+	tune := &tuner{getenv: c.getenv, log: log}
+	tune.start()
 	n, err := newNode(ctx, cfg, doors, log)
 	if err != nil {
 		return errors.Join(err, doors.close())
 	}
-	return n.run(ctx)
+	return n.run(ctx, tune.run)
 }
 
 // refuse refuses what the file asks for and weir does not do yet, where a bill or a
