@@ -65,7 +65,7 @@ func (h *HTTP) entitlements(w http.ResponseWriter, r *http.Request) {
 func newEntitlements(tenant string, found *policy.Entitled) Entitlements {
 	made := Entitlements{
 		Tenant: tenant, Account: found.License.Account, License: found.License.Key,
-		Plan: found.Plan, Trial: found.License.Trial, Features: map[string]Feature{},
+		Plan: found.Plan, Trial: found.Trial, Features: map[string]Feature{},
 	}
 	for i := range found.Features {
 		made.Features[found.Features[i].Name] = newFeature(&found.Features[i])

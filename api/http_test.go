@@ -124,7 +124,7 @@ func applicationOn(t *testing.T, s HTTPSources, l *listen.Listener) (*http.Clien
 
 func TestEntitlementsShowValuesAndQuotas(t *testing.T) {
 	e := &entitled{known: policy.Present, found: policy.Entitled{
-		License: &policy.License{Key: "k", Account: "123456789012", Trial: true}, Plan: "team",
+		License: &policy.License{Key: "k", Account: "123456789012"}, Plan: "team", Trial: true,
 		Features: []policy.EntitledFeature{
 			{Name: "sso", Type: policy.TypeBoolean},
 			{Name: "seats", Type: policy.TypeNumber, Number: 5},

@@ -120,14 +120,23 @@ func inherit(next, old *policy.License, now time.Time) {
 	switch {
 	case !old.Ended.IsZero():
 		begun(next, now)
+		if next.Trial == nil { // what was told before the end says nothing of what came after it
+			next.Trial = &policy.Trial{Told: old.Ended}
+		}
 		return
 	case next.Starts.IsZero():
 		next.Starts = old.Starts
 	}
 	next.TermStarts = old.TermStarts
+	if next.Trial == nil { // no read of entitlements tells of it
+		next.Trial = old.Trial
+	}
 	ends, ended := lastExpiry(next), lastExpiry(old)
 	if ends.After(ended) && !ended.IsZero() {
 		next.TermStarts = now
+		if next.Trial != nil && next.Trial == old.Trial { // a trial does not renew
+			next.Trial = &policy.Trial{Told: old.Trial.Told}
+		}
 	}
 	if next.Renewal == policy.RenewalUnknown && ends.Equal(ended) { // it was asked of this very date
 		next.Renewal = old.Renewal
@@ -146,7 +155,7 @@ func lastExpiry(l *policy.License) (latest time.Time) {
 
 // sameLicense tells whether two reads showed the same, whenever they did.
 func sameLicense(a, b *policy.License) bool {
-	return a.Account == b.Account && a.Customer == b.Customer && a.Trial == b.Trial && a.Suspended == b.Suspended && a.Renewal == b.Renewal &&
+	return a.Account == b.Account && a.Customer == b.Customer && a.Trial.Equal(b.Trial) && a.Suspended == b.Suspended && a.Renewal == b.Renewal &&
 		a.Starts.Equal(b.Starts) && a.Ended.Equal(b.Ended) &&
 		slices.EqualFunc(a.Entitlements, b.Entitlements, func(x, y policy.Entitlement) bool {
 			return x.Dimension == y.Dimension && x.Value == y.Value && x.Expires.Equal(y.Expires)

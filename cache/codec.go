@@ -85,7 +85,7 @@ func decode(b []byte) (copied, error) {
 }
 
 const (
-	flagTrial = 1 << iota
+	flagTrial = 1 << iota // something is known of a trial, and follows
 	flagSuspended
 )
 
@@ -99,13 +99,18 @@ func (w *writer) license(c *copiedLicense) {
 		w.text(s)
 	}
 	flags := 0
-	if l.Trial {
+	if l.Trial != nil {
 		flags |= flagTrial
 	}
 	if l.Suspended {
 		flags |= flagSuspended
 	}
 	w.natural(flags | int(l.Renewal)<<renewalBit)
+	if l.Trial != nil {
+		w.boolean(l.Trial.Free)
+		w.time(l.Trial.Ends)
+		w.time(l.Trial.Told)
+	}
 	for _, t := range []time.Time{l.Starts, l.TermStarts, l.Read, l.Ended, c.changed} {
 		w.time(t)
 	}
@@ -123,8 +128,11 @@ func (r *reader) license() copiedLicense {
 		Key: policy.Key(r.text()), Product: r.common(), Account: r.text(), Customer: r.text(), Plan: r.common(), Direct: r.text(),
 	}
 	flags := r.natural()
-	l.Trial, l.Suspended = flags&flagTrial != 0, flags&flagSuspended != 0
+	l.Suspended = flags&flagSuspended != 0
 	l.Renewal = policy.Renewal(flags >> renewalBit & 3)
+	if flags&flagTrial != 0 {
+		l.Trial = &policy.Trial{Free: r.natural() == 1, Ends: r.time(), Told: r.time()}
+	}
 	l.Starts, l.TermStarts, l.Read, l.Ended = r.time(), r.time(), r.time(), r.time()
 	c := copiedLicense{license: l, changed: r.time()}
 	for range r.count() {
@@ -137,11 +145,7 @@ func (w *writer) value(v *policy.Value) {
 	w.natural(int(v.Kind))
 	switch v.Kind {
 	case policy.ValueBoolean:
-		n := 0
-		if v.Boolean {
-			n = 1
-		}
-		w.natural(n)
+		w.boolean(v.Boolean)
 	case policy.ValueInteger:
 		w.number(v.Integer)
 	case policy.ValueDecimal:
@@ -178,6 +182,14 @@ type writer struct{ b []byte }
 
 func (w *writer) natural(n int)  { w.b = binary.AppendUvarint(w.b, uint64(n)) }
 func (w *writer) number(n int64) { w.b = binary.AppendVarint(w.b, n) }
+
+func (w *writer) boolean(b bool) {
+	n := 0
+	if b {
+		n = 1
+	}
+	w.natural(n)
+}
 
 func (w *writer) text(s string) {
 	w.natural(len(s))

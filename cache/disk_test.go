@@ -97,7 +97,7 @@ func sample() copied {
 		products: []copiedProduct{{"acme", "code", at}, {"other", "c2", time.Time{}}},
 		licenses: []copiedLicense{
 			{&policy.License{
-				Key: arn1, Product: "acme", Account: initech, Trial: true, Starts: at, TermStarts: at, Read: at,
+				Key: arn1, Product: "acme", Account: initech, Trial: &policy.Trial{Free: true, Ends: at.AddDate(0, 0, 14), Told: at}, Starts: at, TermStarts: at, Read: at,
 				Entitlements: []policy.Entitlement{
 					value(policy.Value{Kind: policy.ValueBoolean, Boolean: true}), value(policy.Value{Kind: policy.ValueInteger, Integer: -5}),
 					value(policy.Value{Kind: policy.ValueDecimal, Decimal: 2.5}), value(policy.Value{Kind: policy.ValueText, Text: "on"}),

@@ -11,6 +11,7 @@
 //
 // Tenants are tied to buyers by the configuration (tenants.go) and at run time
 // ([Cache.Tie], ties.go), to what tied.go says; tenants.db keeps that (tenantfile.go).
+// What AWS tells of a free trial is kept beside it (trials.go).
 // A pin follows its license to the one that takes its place (pins.go).
 //
 // # What it guarantees

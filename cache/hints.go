@@ -58,6 +58,9 @@ func (c *Cache) hintProduct(ctx context.Context, product string, h Hint) (change
 		c.askSweep(product)
 		return false, nil
 	}
+	if h.Repeated && c.answered(h) {
+		return false, nil
+	}
 	if h.License != "" && h.Ended {
 		c.tell(h)
 	}
@@ -65,11 +68,17 @@ func (c *Cache) hintProduct(ctx context.Context, product string, h Hint) (change
 	if err != nil {
 		return false, err
 	}
-	if changed, err = read.wait(ctx); err != nil || changed {
+	changed, err = read.wait(ctx)
+	if err != nil {
 		return changed, err
 	}
-	c.followHint(t, h)
-	return false, nil
+	if h.Trial != nil && h.Customer != "" {
+		c.tellTrial(product, policy.Subject{Kind: policy.SubjectCustomer, ID: h.Customer}, h.Trial)
+	}
+	if !changed {
+		c.followHint(t, h)
+	}
+	return changed, nil
 }
 
 // subjects are whom the hint names.
@@ -130,6 +139,18 @@ func (c *Cache) targetOf(product string, h Hint) (target, bool) {
 	default:
 		return target{product, subjects[0]}, true
 	}
+}
+
+// answered tells whether memory already shows what a hint is about.
+func (c *Cache) answered(h Hint) bool {
+	r, ok := c.Snapshot().licenses.get(string(h.License))
+	if !ok || h.At.IsZero() {
+		return false
+	}
+	if h.Ended || !r.license.Ended.IsZero() {
+		return h.Ended && !r.license.Ended.IsZero()
+	}
+	return r.changed.After(h.At)
 }
 
 // tell notes that an event said that a license ended, at the event's time.

@@ -40,4 +40,9 @@ type Hint struct {
 	At time.Time
 	// Ended tells that the event says the license has ended; a read has to agree.
 	Ended bool
+	// Repeated tells that it says again what a notification has said before, if none was lost: a license of which a read
+	// that began after At showed a change, or the end, is not read once more.
+	Repeated bool
+	// Trial is what the event told of a free trial of all that the customer holds of the product; nil: nothing.
+	Trial *policy.Trial
 }

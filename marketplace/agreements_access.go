@@ -9,11 +9,14 @@ import (
 // retryDenied is how long the Agreement API is left alone after IAM refused a call.
 const retryDenied = time.Hour
 
-// agreementAccess remembers whether weir may call the Agreement API. Contract listings do without:
+// agreementAccess remembers whether weir may call an operation of the Agreement API. Contract listings do without:
 // then nobody asks for an hour, and people are told once.
 type agreementAccess struct {
-	clock *Clock
-	log   *slog.Logger
+	clock   *Clock
+	log     *slog.Logger
+	what    string // what is read
+	without string // what it is like without
+	action  string // what IAM has to allow
 
 	mu     sync.Mutex
 	denied bool
@@ -34,11 +37,11 @@ func (a *agreementAccess) note(err error) {
 	switch {
 	case isDenied(err):
 		if !a.denied {
-			a.log.Warn("agreements may not be read: lost notifications wait for the sweep, and renewals for AWS's entitlements", "allow", searchAction, "error", err)
+			a.log.Warn("AWS denies a read, and weir does without", "what", a.what, "without", a.without, "allow", a.action, "error", err)
 		}
 		a.denied, a.again = true, a.clock.in(retryDenied)
 	case err == nil && a.denied:
-		a.log.Info("agreements may be read")
+		a.log.Info("AWS allows a read again", "what", a.what)
 		a.denied = false
 	}
 }

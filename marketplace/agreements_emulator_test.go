@@ -67,7 +67,7 @@ func (w *world) open(watch bool) *shop {
 	}
 	runs := []func(context.Context) error{s.cache.Run, w.Queue(w.feed("full"), c.Products, w.t.TempDir(), s.cache.Hint).Run}
 	if watch {
-		runs = append(runs, w.AgreementWatch(c.Products, s.cache.Hint).Run)
+		runs = append(runs, w.AgreementWatch(c.Products, s.cache, never).Run)
 	}
 	for _, r := range runs {
 		w.t.Cleanup(run(w.t, r))

@@ -108,7 +108,7 @@ func TestRefusalIsToldOnceAndTriedAgainAfterAnHour(t *testing.T) {
 	}
 	api.set(func() { api.failure = "" })
 	w.Clock.offset.Add(int64(time.Hour))
-	if got := tell(); got != policy.RenewalDue || !strings.Contains(w.log.String(), "agreements may be read\"") {
+	if got := tell(); got != policy.RenewalDue || !strings.Contains(w.log.String(), "AWS allows a read again") {
 		t.Errorf("got %d once it is allowed:\n%s", got, w.log)
 	}
 }

@@ -24,26 +24,41 @@ const (
 	watchOverlap = 5 * time.Minute
 	// maxChanges is how many changed agreements are followed one by one; more are left to a sweep.
 	maxChanges = 1_000
+	// longestTrial is how far the first look goes back at most (AWS: free trials of SaaS, 5 to 31 days).
+	longestTrial = 31 * 24 * time.Hour
 	// hintsAtOnce bounds the reads that one look causes at a time.
 	hintsAtOnce = 4
 )
 
 // AgreementWatch looks each minute for agreements that have changed, so that a lost notification is
 // made up for without a sweep (AWS: SearchAgreements, AfterLastUpdateTime). What it finds are hints.
+// Of each agreement that is new, or new in some way, it asks for the terms too: whether it is a free trial.
 type AgreementWatch struct {
 	products []*productWatch
+	trials   *trials
 }
 
-// AgreementWatch watches the agreements of the given products; hints reach the handler.
-func (c *Connection) AgreementWatch(products map[string]policy.Product, handle Handler) *AgreementWatch {
-	w := &AgreementWatch{}
+// Memory is what a watch tells of its findings; the cache.
+type Memory interface {
+	// Hint has read again what the hint names.
+	Hint(ctx context.Context, hint cache.Hint) (changed bool, err error)
+	// Trial notes what is known of a free trial; false: there is no such license.
+	Trial(product string, key policy.Key, told policy.Trial) (known bool)
+}
+
+var _ Memory = (*cache.Cache)(nil)
+
+// AgreementWatch watches the agreements of the given products for the memory's sake. Confirmed is when everything of a
+// product was last read, before this start: the first look goes back to it; zero: there is nothing to look back to.
+func (c *Connection) AgreementWatch(products map[string]policy.Product, memory Memory, confirmed func(product string) time.Time) *AgreementWatch {
+	w := &AgreementWatch{trials: c.trials(memory.Trial)}
 	for name, product := range products {
 		if product.ByEvents() { // whose agreements name nobody that could be read
 			continue
 		}
 		w.products = append(w.products, &productWatch{
-			name: name, search: c.search(product), access: c.agreements, clock: c.Clock, handle: handle,
-			log: c.log.With("product", name), followed: map[string]time.Time{},
+			name: name, search: c.search(product), access: c.agreements, clock: c.Clock, handle: memory.Hint, trials: w.trials,
+			log: c.log.With("product", name), since: confirmed(name), followed: map[string]time.Time{},
 		})
 	}
 	return w
@@ -53,6 +68,7 @@ func (c *Connection) AgreementWatch(products map[string]policy.Product, handle H
 // back as far as the last that succeeded.
 func (w *AgreementWatch) Run(ctx context.Context) error {
 	var group errgroup.Group
+	group.Go(func() error { w.trials.run(ctx); return nil })
 	for _, p := range w.products {
 		group.Go(func() error { p.run(ctx); return nil })
 	}
@@ -66,6 +82,7 @@ type productWatch struct {
 	access *agreementAccess
 	clock  *Clock
 	handle Handler
+	trials *trials
 	log    *slog.Logger
 
 	since    time.Time            // when the last look that succeeded began, AWS time
@@ -74,8 +91,13 @@ type productWatch struct {
 
 func (w *productWatch) run(ctx context.Context) {
 	// The cache begins with a sweep. To read again what is new would only hold up the look-ups of
-	// the first requests, so the first look comes when a minute has passed.
-	w.since = w.clock.Now()
+	// the first requests, so the first look comes when a minute has passed. It goes back to before weir was
+	// started, for the trials that began meanwhile: what the sweep showed is not read again.
+	if now := w.clock.Now(); w.since.IsZero() || w.since.After(now) {
+		w.since = now
+	} else if longest := now.Add(-longestTrial); w.since.Before(longest) {
+		w.since = longest
+	}
 	failing := false
 	for w.pause(ctx) {
 		if !w.access.allowed() {
@@ -163,6 +185,7 @@ func (w *productWatch) follow(ctx context.Context, changed []*types.AgreementVie
 				}
 			}
 			done[i] = true
+			w.trials.ask(w.name, a)
 			return nil
 		})
 	}
@@ -177,7 +200,7 @@ func (w *productWatch) follow(ctx context.Context, changed []*types.AgreementVie
 
 // hints are what to read because an agreement changed: its licenses, or its buyer where it names none.
 func (w *productWatch) hints(a *types.AgreementViewSummary) []cache.Hint {
-	hint := cache.Hint{Product: w.name, Account: acceptor(a), At: aws.ToTime(a.LastUpdateTime).UTC()}
+	hint := cache.Hint{Product: w.name, Account: acceptor(a), At: aws.ToTime(a.LastUpdateTime).UTC(), Repeated: true}
 	keys := licenseARNs(a)
 	if len(keys) == 0 && hint.Account != "" {
 		return []cache.Hint{hint}

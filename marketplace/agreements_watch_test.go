@@ -23,12 +23,17 @@ type hinted struct {
 	failure error
 }
 
-func (h *hinted) handle(_ context.Context, hint cache.Hint) (bool, error) {
+func (h *hinted) Hint(_ context.Context, hint cache.Hint) (bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.hints = append(h.hints, hint)
 	return h.failure == nil, h.failure
 }
+
+func (h *hinted) Trial(string, policy.Key, policy.Trial) bool { return true }
+
+// never is the last read of a product that was never read.
+func never(string) time.Time { return time.Time{} }
 
 // take gives the hints since it was called last, by license.
 func (h *hinted) take() []cache.Hint {
@@ -42,7 +47,7 @@ func (h *hinted) take() []cache.Hint {
 
 // watch is the watch of one product that has just begun.
 func watch(w *world, h *hinted) *productWatch {
-	p := w.AgreementWatch(map[string]policy.Product{"acme": contract()}, h.handle).products[0]
+	p := w.AgreementWatch(map[string]policy.Product{"acme": contract()}, h, never).products[0]
 	p.since = w.Clock.Now()
 	return p
 }
@@ -73,10 +78,10 @@ func TestChangedAgreementsBecomeHintsOnce(t *testing.T) {
 	})
 	look(t, p)
 	want := []cache.Hint{
-		{Product: "acme", Account: buyer, At: now},
-		{Product: "acme", Account: buyer, License: arn1, At: now},
-		{Product: "acme", Account: buyer, License: arn2, At: now},
-		{Product: "acme", Account: "444455556666", License: arn3, At: now, Ended: true},
+		{Product: "acme", Account: buyer, At: now, Repeated: true},
+		{Product: "acme", Account: buyer, License: arn1, At: now, Repeated: true},
+		{Product: "acme", Account: buyer, License: arn2, At: now, Repeated: true},
+		{Product: "acme", Account: "444455556666", License: arn3, At: now, Ended: true, Repeated: true},
 	}
 	if diff := cmp.Diff(want, h.take()); diff != "" {
 		t.Errorf("hints (-want +got):\n%s", diff)
@@ -151,7 +156,7 @@ func TestWatchLooksAgainWhenAMinuteOfAWSTimeHasPassed(t *testing.T) {
 	w, api := newAgreementAPI(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- w.AgreementWatch(map[string]policy.Product{"acme": contract()}, h.handle).Run(ctx) }()
+	go func() { ended <- w.AgreementWatch(map[string]policy.Product{"acme": contract()}, h, never).Run(ctx) }()
 	api.set(func() {
 		api.list = []agreed{{id: "agmt-1", account: buyer, license: arn1, updated: w.Clock.Now().Add(time.Second)}}
 	})
@@ -165,7 +170,7 @@ func TestWatchLooksAgainWhenAMinuteOfAWSTimeHasPassed(t *testing.T) {
 	})
 	api.set(func() { api.failure = "AccessDeniedException" })
 	w.Clock.offset.Add(int64(time.Minute))
-	eventually(t, "told of the refusal", func() bool { return strings.Contains(w.log.String(), "agreements may not be read") })
+	eventually(t, "told of the refusal", func() bool { return strings.Contains(w.log.String(), "AWS denies a read") })
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)

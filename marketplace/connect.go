@@ -67,7 +67,9 @@ func Connect(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus.R
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	c := &Connection{Clock: clock, Limits: NewLimits(), cfg: cfg, log: log, updates: updates}
-	c.agreements = &agreementAccess{clock: clock, log: log}
+	c.agreements = &agreementAccess{
+		clock: clock, log: log, what: "agreements", without: "lost notifications wait for the sweep, and renewals for AWS's entitlements", action: searchAction,
+	}
 	c.hearing = &hearing{clock: clock, failing: map[string]error{}}
 	c.aws, err = config.LoadDefaultConfig(ctx,
 		config.WithRegion(cfg.Region),

@@ -23,11 +23,18 @@ const (
 	updated    = "entitlement-updated"
 )
 
+// What a message says of a free trial (AWS: isFreeTrialTermPresent, a text).
+const (
+	inTrial = "true"
+	noTrial = "false"
+)
+
 // happening is one thing that happened to a subscription.
 type happening struct {
 	At    time.Time `json:"at"` // the event's own time
 	What  string    `json:"what"`
 	Offer string    `json:"offer,omitempty"`
+	Trial string    `json:"trial,omitempty"` // inTrial, noTrial, or empty: nothing was said
 }
 
 // begins tells whether it begins a subscription, or goes on with it.
@@ -96,6 +103,19 @@ func (h history) stands() (s standing) {
 		}
 	}
 	return s
+}
+
+// trial is what was told of a free trial in the subscription that there is; nil: nothing.
+func (h history) trial() (told *policy.Trial) {
+	for i := range h.Happenings {
+		switch each := &h.Happenings[i]; {
+		case each.What == leaving, each.What == left:
+			told = nil
+		case each.Trial != "":
+			told = &policy.Trial{Free: each.Trial == inTrial, Told: each.At}
+		}
+	}
+	return told
 }
 
 // legacyKey is the key of a license that has no LicenseArn.

@@ -182,5 +182,5 @@ func (s *Subscribers) license(key policy.Key, h history) (policy.License, bool) 
 	if !ours || !stands.active {
 		return policy.License{}, false
 	}
-	return policy.License{Key: key, Product: s.name, Account: h.Account, Customer: customer, Starts: stands.at}, true
+	return policy.License{Key: key, Product: s.name, Account: h.Account, Customer: customer, Starts: stands.at, Trial: h.trial()}, true
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weirhq/weir/cache"
+	"github.com/weirhq/weir/policy"
 )
 
 // The topics of AWS Marketplace (AWS: SNS notifications for SaaS products). Each listing of old has two: one about
@@ -27,6 +28,22 @@ type topicBody struct {
 	Customer string `json:"customer-identifier"`
 	Product  string `json:"product-code"`
 	Offer    string `json:"offer-identifier"`
+	// Trial is a text in what AWS sends; anything else says nothing.
+	Trial json.RawMessage `json:"isFreeTrialTermPresent"`
+}
+
+// trial is what the message says of a free trial: that the offer accepted has one, has none, or, empty, nothing.
+func (b *topicBody) trial() string {
+	var text string
+	if b.Action != subscribed || json.Unmarshal(b.Trial, &text) != nil {
+		return ""
+	}
+	switch text = strings.TrimSpace(text); text {
+	case inTrial, noTrial:
+		return text
+	default:
+		return ""
+	}
 }
 
 // trim takes blanks away: the samples in AWS's documentation have some around values.
@@ -93,9 +110,13 @@ func (k known) update(n *notification, body *topicBody) update {
 		hint.Customer = body.Customer
 	}
 	understood := update{feed: n.feed, kind: kindUnchanged, hint: hint}
+	trial := body.trial()
+	if trial != "" && hint.Customer != "" {
+		hint.Trial = &policy.Trial{Free: trial == inTrial, Told: n.at}
+	}
 	if k.byEvents && body.Customer != "" && body.Action != updated {
 		hint.License = legacyKey(body.Product, body.Customer)
-		understood.event = &happening{At: n.at, What: body.Action, Offer: body.Offer[:min(len(body.Offer), maxOffer)]}
+		understood.event = &happening{At: n.at, What: body.Action, Offer: body.Offer[:min(len(body.Offer), maxOffer)], Trial: trial}
 	}
 	return understood
 }

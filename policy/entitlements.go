@@ -8,6 +8,7 @@ type Entitled struct {
 	// License is the one that is asked first; nil: none lets requests through.
 	License *License
 	Plan    string // name of its plan
+	Trial   bool   // it is a free trial
 	// Features are those that the subject may use, by name.
 	Features []EntitledFeature
 }
@@ -52,6 +53,7 @@ func (p *Policy) entitled(product int, b *bundle, now time.Time) Entitled {
 		return made
 	}
 	made.License, made.Plan = b.asked[0].license, b.asked[0].plan.name
+	made.Trial = made.License.InTrial(now)
 	for i := range p.features {
 		if f, ok := p.entitledFeature(product, i, b.asked[:live], b.adds, now); ok {
 			made.Features = append(made.Features, f)

@@ -44,7 +44,7 @@ type License struct {
 	Customer  string // the legacy customer identifier; empty for concurrent agreements
 	Plan      string // a direct customer's plan; empty otherwise, then dimensions choose it
 	Direct    string // a direct customer's tenant; empty otherwise
-	Trial     bool
+	Trial     *Trial // what is known of a free trial; nil: nothing
 	Suspended bool
 	Renewal   Renewal
 

@@ -86,7 +86,7 @@ func (n *node) wire(ctx context.Context) error {
 	for _, url := range n.cfg.Updates.Queues {
 		n.queues = append(n.queues, n.aws.Queue(url, n.cfg.Policy.Products, filepath.Join(n.cfg.State, "poison"), n.cache.Hint))
 	}
-	n.watch = n.aws.AgreementWatch(n.cfg.Policy.Products, n.cache.Hint)
+	n.watch = n.aws.AgreementWatch(n.cfg.Policy.Products, n.cache, n.cache.Snapshot().Confirmed)
 	return n.openServers(p)
 }
 

@@ -50,6 +50,7 @@ type agreement struct {
 	ends        time.Time // zero: none, as of pay as you go
 	endBehavior string    // empty without an end
 	endReason   string    // empty where it renews
+	trial       string    // of a free trial its duration, such as P14D
 	status      string
 	updated     time.Time // to the millisecond
 }

@@ -2,7 +2,7 @@ package emulator
 
 import "time"
 
-// The Agreement API beside SearchAgreements: one agreement, and what it entitles to.
+// The Agreement API beside SearchAgreements: one agreement, and what it entitles to; its terms are in agreement_terms.go.
 
 const (
 	// maxResourceID and resourceIDCharacters are the model's ResourceId: 1 to 64 letters, digits and these.

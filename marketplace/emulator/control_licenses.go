@@ -29,6 +29,7 @@ type licenseDocument struct {
 	EndBehavior        string                `json:"endBehavior"`
 	EndReason          string                `json:"endReason"`
 	Entitlements       []entitlementDocument `json:"entitlements"`
+	Trial              string                `json:"trial"` // a free trial of so many days, such as P14D
 	Notify             *bool                 `json:"notify"`
 }
 
@@ -85,7 +86,10 @@ func (e *Emulator) draft(d *licenseDocument, now time.Time) (*license, error) {
 		l.starts = wholeSecond(d.Starts)
 	}
 	l.agreement = newAgreement(l, now)
-	l.agreement.starts = l.starts
+	l.agreement.starts, l.agreement.trial = l.starts, d.Trial
+	if err := readTrial(d.Trial); err != nil {
+		return nil, err
+	}
 	if err := e.name(l, d); err != nil {
 		return nil, err
 	}

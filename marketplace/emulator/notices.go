@@ -2,6 +2,7 @@ package emulator
 
 import (
 	"encoding/json"
+	"strconv"
 	"time"
 )
 
@@ -66,7 +67,7 @@ func (e *Emulator) cameBack(l *license) bool {
 func (e *Emulator) tell(l *license, at time.Time, n notice) {
 	n.Customer, n.Product = l.customer, l.product.Code
 	if n.Action != actionEntitlements {
-		n.FreeTrial = "false"
+		n.FreeTrial = strconv.FormatBool(l.agreement.trial != "")
 	}
 	t := e.topics.byARN[n.topic()]
 	if t == nil || len(t.subscriptions) == 0 {

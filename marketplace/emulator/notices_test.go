@@ -127,7 +127,7 @@ func TestNoticesHaveTheFormThatAWSDocuments(t *testing.T) {
 	queue := w.topicFeed(`,"raw":true`)
 	l := w.buyer("old", buyerAccount, `,"entitlements":[{"dimension":"basic","value":true}]`)
 	w.must(http.MethodPost, l.on("cancel"), "", nil)
-	w.buyer("acme", buyerAccount, "")
+	w.buyer("acme", buyerAccount, `,"trial":"P14D"`)
 	got := w.bodies(queue)
 	offer := regexp.MustCompile(`offer-[a-z0-9]{13}`)
 	for i, body := range got {
@@ -138,7 +138,7 @@ func TestNoticesHaveTheFormThatAWSDocuments(t *testing.T) {
 		`{"action":"subscribe-success",` + customer + `"product-code":"old","offer-identifier":"offer-x","isFreeTrialTermPresent":"false"}`,
 		`{"action":"entitlement-updated",` + customer + `"product-code":"old"}`,
 		`{"action":"unsubscribe-pending",` + customer + `"product-code":"old","isFreeTrialTermPresent":"false"}`,
-		`{"action":"subscribe-success","product-code":"acme","offer-identifier":"offer-x","isFreeTrialTermPresent":"false"}`,
+		`{"action":"subscribe-success","product-code":"acme","offer-identifier":"offer-x","isFreeTrialTermPresent":"true"}`,
 	})
 }
 

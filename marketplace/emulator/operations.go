@@ -70,6 +70,7 @@ func (e *Emulator) agreementOperations() []*operation {
 		{"SearchAgreements", agreement, e.locked(e.searchAgreements)},
 		{"DescribeAgreement", agreement, e.locked(e.describeAgreement)},
 		{"GetAgreementEntitlements", agreement, e.locked(e.getAgreementEntitlements)},
+		{"GetAgreementTerms", agreement, e.locked(e.getAgreementTerms)},
 	}
 }
 

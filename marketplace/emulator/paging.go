@@ -14,7 +14,7 @@ import (
 // hasPages is true of an operation that answers a page and a token for the next.
 func hasPages(operation string) bool {
 	switch operation {
-	case "GetEntitlements", "SearchAgreements", "GetAgreementEntitlements", "ListSubscriptions", "ListSubscriptionsByTopic":
+	case "GetEntitlements", "SearchAgreements", "GetAgreementEntitlements", "GetAgreementTerms", "ListSubscriptions", "ListSubscriptionsByTopic":
 		return true
 	}
 	return false

@@ -294,10 +294,12 @@ class AgreementTest(EmulatorTest):
         entitled = agreements.get_agreement_entitlements(agreementId=one["agreementId"])
         self.assert_fits(agreements, "GetAgreementEntitlements", entitled)
         self.assertEqual(entitled["agreementEntitlements"][0]["licenseArn"], self.license["licenseArn"])
+        self.assert_fits(agreements, "GetAgreementTerms", agreements.get_agreement_terms(agreementId=one["agreementId"]))
         for operation, method, arguments in (
             ("SearchAgreements", agreements.search_agreements, {"filters": self.SELLER}),
             ("DescribeAgreement", agreements.describe_agreement, {"agreementId": one["agreementId"]}),
             ("GetAgreementEntitlements", agreements.get_agreement_entitlements, {"agreementId": one["agreementId"]}),
+            ("GetAgreementTerms", agreements.get_agreement_terms, {"agreementId": one["agreementId"]}),
         ):
             for shape in agreements.meta.service_model.operation_model(operation).error_shapes:
                 control("POST", "faults", {"operation": operation, "kind": "error", "code": shape.name})
