@@ -1,6 +1,6 @@
 # make demo   the main job: emulator, weir, Envoy and an application, driven by real requests
 # make test   every test, with all the set-up it needs (race detector on, Envoy required)
-# make soak   what takes longer: ten times the floods and models of make test
+# make soak   what takes longer: ten times the floods and models of make test, 1,000 kills
 # make lint   golangci-lint, generated documents fresh
 # make test-real  weir as it is installed: the chart in a real Kubernetes API server, the image built and run (Linux, root)
 # make image  dist/: static binaries with their SBOMs, and with buildah the images for amd64 and arm64
@@ -58,7 +58,7 @@ image: real
 
 soak: $(ENVOY)
 	go test -timeout 30m ./cache -run Flood -strangers 10000000
-	WEIR_REQUIRE_ENVOY=1 go test -timeout 60m ./e2e -run 'Truth|Kill' -rapid.checks 60
+	WEIR_REQUIRE_ENVOY=1 go test -timeout 180m ./e2e -run 'Truth|Kill' -rapid.checks 60 -kills 1000
 	go test -timeout 30m ./metering -run TestB01 -rapid.checks 2000
 
 lint: $(LINT)

@@ -41,48 +41,6 @@ func TestTheBillIsWhatTheApplicationServedOverAnHoursEndAndARestart(t *testing.T
 	}
 }
 
-func TestAfterAKillTheBillIsBetweenWhatWasServedAndWhatWasChecked(t *testing.T) {
-	c := newCrowd(50)
-	s := set(t, c.plan())
-	first := startHour(t, s)
-	const kills = 3
-	// What is lost is at most 50 ms of traffic a kill, at the fastest the crowd ever was,
-	// and what was under way.
-	var fastest float64
-	for range kills {
-		before, began := total(served(s)), time.Now()
-		var rate float64
-		c.use(t.Context(), t, s.Ingress, 3400, func() {
-			rate = float64(total(served(s))-before) / time.Since(began).Seconds()
-			s.KillWeir()
-			must(t, s.StartWeir(t.Context()))
-		})
-		fastest = max(fastest, rate)
-	}
-	// Entries that came while weir was away are lost: those requests count unconfirmed.
-	moveTo(t, s, first.Add(25*time.Minute))
-	eventually(t, 30*time.Second, "no entry is waited for", func() bool { return metric(t, s, "weir_checks_pending") == 0 })
-	moveTo(t, s, first.Add(66*time.Minute))
-	eventually(t, 30*time.Second, "every record is accepted", func() bool {
-		var status struct {
-			Ledger map[string]int64 `json:"ledger"`
-		}
-		must(t, s.Status(t.Context(), "/v1/status", &status))
-		l := status.Ledger
-		return l["accepted"] >= int64(c.tenants) && l["open"]+l["frozen"]+l["sent"] == 0
-	})
-	got := total(billed(t, s)[first])
-	var checked int64
-	for i := range c.sent {
-		checked += c.sent[i].Load()
-	}
-	lost := int64(kills * (fastest*0.05 + workers))
-	if least := total(served(s)) - lost; got < least || got > checked {
-		t.Errorf("billed %d, want at least %d (served %d, less %d) and at most %d", got, least, total(served(s)), lost, checked)
-	}
-	t.Logf("billed %d, served %d, checked %d, %.0f requests/s", got, total(served(s)), checked, fastest)
-}
-
 // startHour moves AWS's clock to five minutes past an hour, and says which.
 func startHour(t *testing.T, s *stage.Stage) time.Time {
 	t.Helper()
