@@ -36,14 +36,14 @@ var _ Ledger = (*Bolt)(nil)
 // format is the version of the file's content; another one is refused, not guessed.
 const (
 	formatName = "weir-ledger-"
-	format     = formatName + "3"
+	format     = formatName + "4"
 )
 
 // The buckets. Values carry a checksum; those of open and due are empty, their
 // keys are what they hold:
 //
 //	meta   format, closed, place, states, writers, presence, begun, forgotten
-//	books  license NUL feature -> book
+//	books  license NUL feature -> book, in binary
 //	open   hour, key of the book: where Freeze looks
 //	rows   hour, id of the row -> Row
 //	events id of a usage event -> when it came, in seconds, and a checksum of both
@@ -99,8 +99,8 @@ func (t *boltTx) book(key []byte) (*book, error) {
 	if value == nil {
 		return nil, nil
 	}
-	b := new(book)
-	if err := unseal(value, b); err != nil {
+	b, err := unsealBook(value)
+	if err != nil {
 		return nil, fmt.Errorf("read book of %q: %w", key, err)
 	}
 	return b, nil
@@ -108,10 +108,7 @@ func (t *boltTx) book(key []byte) (*book, error) {
 
 // putBook writes a book; before are the hours that it held open when it was read.
 func (t *boltTx) putBook(key []byte, b *book, before []time.Time) error {
-	value, err := seal(b)
-	if err != nil {
-		return err
-	}
+	value := sealBook(b)
 	after := b.hours()
 	for _, h := range before {
 		if slices.ContainsFunc(after, h.Equal) {

@@ -28,6 +28,23 @@ func openBolt(t testing.TB, path string, cfg metering.Config, p metering.Place) 
 	return b
 }
 
+// openJournal opens a ledger with its journal, closed with the test.
+func openJournal(t testing.TB, path string, cfg metering.Config) *metering.Journal {
+	t.Helper()
+	j, err := metering.OpenJournal(path, cfg, place(), time.Now, discard(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { j.Close() })
+	return j
+}
+
+func TestAJournalIsALedger(t *testing.T) {
+	ledgertest.Run(t, func(t *testing.T, cfg metering.Config) metering.Ledger {
+		return openJournal(t, filepath.Join(t.TempDir(), "ledger"), cfg)
+	})
+}
+
 func TestBoltIsALedger(t *testing.T) {
 	ledgertest.Run(t, func(t *testing.T, cfg metering.Config) metering.Ledger {
 		return openBolt(t, filepath.Join(t.TempDir(), "ledger"), cfg, place())

@@ -65,8 +65,7 @@ func (t *boltTx) commit(key []byte, writer string, seq uint64, deltas []Delta, i
 		return Total{}, false, err
 	}
 	if k == nil {
-		d := &deltas[indexes[0]]
-		k = &book{License: d.License, Feature: d.Feature, Writers: map[string]uint64{}}
+		k = newBook(deltas[indexes[0]].book())
 	}
 	if seq <= k.Writers[writer] {
 		return k.total(writer), false, nil

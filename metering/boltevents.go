@@ -70,10 +70,9 @@ func eventSum(id EventID, at []byte) uint32 {
 	return crc32.Update(crc32.Checksum(id[:], castagnoli()), castagnoli(), at)
 }
 
-// putEvents remembers events that came at one time, rounded up to the second, so that none
-// is forgotten early.
+// putEvents remembers events that came at one time.
 func (t *boltTx) putEvents(at time.Time, ids []EventID) error {
-	at = at.Add(time.Second - 1).Truncate(time.Second)
+	at = seenSecond(at)
 	var held int64
 	if err := t.getMeta(metaEvents, &held); err != nil {
 		return err

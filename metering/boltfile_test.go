@@ -97,13 +97,13 @@ func TestB20CorruptFileNeverOpensWithOtherCounts(t *testing.T) {
 	}
 }
 
-func TestB20AChangedCountIsNoticedByItsChecksum(t *testing.T) {
+func TestB20AChangedValueIsNoticedByItsChecksum(t *testing.T) {
 	path := written(t)
 	whole, err := os.ReadFile(path)
 	must(t, err)
-	bad := bytes.ReplaceAll(whole, []byte(`"counted":100,`), []byte(`"counted":900,`))
+	bad := bytes.ReplaceAll(whole, []byte(`111122223333`), []byte(`111122223334`))
 	if bytes.Equal(bad, whole) {
-		t.Fatal("the file does not hold the count as this test expects it")
+		t.Fatal("the file does not hold the account as this test expects it")
 	}
 	must(t, os.WriteFile(path, bad, 0o600))
 	if _, err := reopen(path); !errors.Is(err, metering.ErrCorrupt) {

@@ -20,7 +20,7 @@ import (
 func OpenBolt(path string, cfg Config, place Place, now func() time.Time, log *slog.Logger, reg prometheus.Registerer) (*Bolt, error) {
 	b := &Bolt{cfg: cfg, place: place, now: now, log: log}
 	b.file = &ledgerFile{path: path, log: log, verify: b.verify}
-	return b.start(reg)
+	return b.start(reg, nil)
 }
 
 // OpenBoltOrSetAside opens the ledger as OpenBolt does, and sets a file that is torn
@@ -28,16 +28,24 @@ func OpenBolt(path string, cfg Config, place Place, now func() time.Time, log *s
 func OpenBoltOrSetAside(path string, cfg Config, place Place, now func() time.Time, log *slog.Logger, reg prometheus.Registerer) (*Bolt, error) {
 	b := &Bolt{cfg: cfg, place: place, now: now, log: log}
 	b.file = &ledgerFile{path: path, log: log, verify: b.verify, setAside: b.setAside}
-	return b.start(reg)
+	return b.start(reg, nil)
 }
 
-// start opens the file for the first time.
-func (b *Bolt) start(reg prometheus.Registerer) (*Bolt, error) {
+// start opens the file for the first time. What is unsettled has to be there before the place is
+// looked at: first, if there is one, adds to it.
+func (b *Bolt) start(reg prometheus.Registerer, first func() error) (*Bolt, error) {
 	if _, err := b.file.whole(false); err != nil {
 		return nil, fmt.Errorf("open ledger %s: %w", b.file.path, err)
 	}
 	b.metrics = newBoltMetrics(b, reg)
-	if err := b.settlePlace(); err != nil {
+	var err error
+	if first != nil {
+		err = first()
+	}
+	if err == nil {
+		err = b.settlePlace()
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open ledger %s: %w", b.file.path, err), b.file.close())
 	}
 	return b, nil

@@ -11,48 +11,52 @@ import (
 // frozen: one value, changed as a whole. Its arithmetic is pure, so that every
 // implementation of Ledger bills alike.
 type book struct {
-	License  policy.Key `json:"license"`
-	Feature  string     `json:"feature"`
-	Account  string     `json:"account,omitempty"`
-	Customer string     `json:"customer,omitempty"`
-	Product  string     `json:"product,omitempty"`
-	Starts   time.Time  `json:"starts,omitzero"`
-	Ends     time.Time  `json:"ends,omitzero"`
+	License  policy.Key
+	Feature  string
+	Account  string
+	Customer string
+	Product  string
+	Starts   time.Time
+	Ends     time.Time
 	// First is the first second counted in the hour in which the license began (BILLING B10).
-	First time.Time `json:"first,omitzero"`
+	First time.Time
 	// Closed is the first hour that is open for this license, where it is later than the ledger's.
-	Closed time.Time `json:"closed,omitzero"`
+	Closed time.Time
 	// Writers holds the last sequence of each writer.
-	Writers map[string]uint64 `json:"writers"`
+	Writers map[string]uint64
 	// Periods are the present ones, Before those that ended last: an hour is open beyond the end of its period.
-	Periods [policy.Periods]PeriodTotal `json:"periods"`
-	Before  [policy.Periods]PeriodTotal `json:"before"`
+	Periods [policy.Periods]PeriodTotal
+	Before  [policy.Periods]PeriodTotal
 
-	Counted  int64 `json:"counted"`
-	Included int64 `json:"included,omitzero"`
-	Billable int64 `json:"billable,omitzero"`
-	Overrun  int64 `json:"overrun,omitzero"`
-	Unpriced int64 `json:"unpriced,omitzero"`
+	Counted  int64
+	Included int64
+	Billable int64
+	Overrun  int64
+	Unpriced int64
 
-	Lines []line `json:"lines,omitempty"`
+	Lines []line
 
-	Pending pending `json:"pending,omitzero"`
+	Pending pending
 }
 
 // line is what a book bills in one dimension at one rate.
 type line struct {
-	Dimension string     `json:"dimension"`
-	Per       int64      `json:"per"`
-	Carry     int64      `json:"carry,omitzero"`  // counted units below one billed unit
-	Pruned    int64      `json:"pruned,omitzero"` // billed units of rows that are there no longer, rebooked ones aside
-	Open      []openHour `json:"open,omitempty"`  // by hour
+	Dimension string
+	Per       int64
+	Carry     int64      // counted units below one billed unit
+	Pruned    int64      // billed units of rows that are there no longer, rebooked ones aside
+	Open      []openHour // by hour
 }
 
 // openHour holds the whole billed units of an hour that is not frozen.
 type openHour struct {
-	Hour  time.Time `json:"hour"`
-	Units int64     `json:"units"`
-	Late  bool      `json:"late,omitempty"`
+	Hour  time.Time
+	Units int64
+	Late  bool
+}
+
+func newBook(id bookID) *book {
+	return &book{License: id.license, Feature: id.feature, Writers: map[string]uint64{}}
 }
 
 // apply takes a delta over. Hours before closed are frozen.

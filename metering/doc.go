@@ -4,7 +4,7 @@
 // Start at [Meter]: a [policy.Counter] of it counts in memory on the path of a
 // request, or holds what [Meter.Resolve] counts when the access log says that the
 // application answered. [Meter.Run] commits what was counted to a [Ledger]. [Bolt] is the
-// ledger on a local file. [Dispatcher] takes the records that a ledger has frozen,
+// ledger on a local file, and [Journal] makes its commits cheap. [Dispatcher] takes the records that a ledger has frozen,
 // hands them to a [Sender] and settles them by what it answered.
 //
 // # The way of a unit

@@ -17,7 +17,7 @@ func BenchmarkReport(b *testing.B) {
 	const size, held = 500, 10_000
 	for _, callers := range []int{1, 16, 64} {
 		b.Run(fmt.Sprint(callers, " callers"), func(b *testing.B) {
-			m := newMeter(b, bolt(b), new(clock).at(ledgertest.Hour()))
+			m := newMeter(b, journal(b), new(clock).at(ledgertest.Hour()))
 			licenses := make([]*policy.License, held)
 			for i := range licenses {
 				licenses[i] = license(policy.Key(fmt.Sprintf("arn:aws:license-manager::294406891311:license:l-%032d", i)))
@@ -42,12 +42,14 @@ func BenchmarkReport(b *testing.B) {
 					}
 				})
 			}
+			began := processorTime(b)
 			for b.Loop() {
 				batches <- size
 			}
 			close(batches)
 			all.Wait()
 			b.ReportMetric(size*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+			b.ReportMetric(float64((processorTime(b)-began).Nanoseconds())/size/float64(b.N), "cpu-ns/event")
 		})
 	}
 }

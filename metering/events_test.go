@@ -377,7 +377,7 @@ func TestB20EventsOfALedgerThatWasSetAsideAreStillKnown(t *testing.T) {
 	must(t, l.Close())
 	content, err := os.ReadFile(path)
 	must(t, err)
-	must(t, os.WriteFile(path, bytes.ReplaceAll(content, []byte(`"counted"`), []byte(`"Counted"`)), 0o600))
+	must(t, os.WriteFile(path, bytes.ReplaceAll(content, []byte("\x0c111122223333"), []byte("\x0c111122223334")), 0o600))
 
 	l = openAnyway(t, path, c.now, discard())
 	defer l.Close()

@@ -4,3 +4,28 @@ import "context"
 
 // Tick does what Run does every second.
 func (m *Meter) Tick(ctx context.Context) error { return m.close(ctx) }
+
+// JournalFile is what a journal writes to.
+type JournalFile = journalFile
+
+// CreateJournalFile makes one on disk.
+func CreateJournalFile(path string) (JournalFile, error) { return createOSFile(path) }
+
+// Creating has a journal make its files in another way.
+func (j *Journal) Creating(create func(path string) (JournalFile, error)) *Journal {
+	j.create = create
+	return j
+}
+
+// Crash ends a journal as the end of its process does.
+func (j *Journal) Crash() error {
+	j.folding.Lock()
+	defer j.folding.Unlock()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.closed, j.sealed, j.active = true, nil, nil
+	return j.Bolt.Close()
+}
+
+// JournalFrame is the content of a journal's file of one frame.
+func JournalFrame(number uint64, body []byte) []byte { return frame(nil, number, 0, body) }

@@ -167,8 +167,8 @@ type Total struct {
 
 // PeriodTotal is what was counted in one period.
 type PeriodTotal struct {
-	Start time.Time `json:"start,omitzero"`
-	Used  int64     `json:"used,omitzero"`
+	Start time.Time
+	Used  int64
 }
 
 // Carry is what is left of billable units below one whole billed unit, and what rows

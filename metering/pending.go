@@ -2,9 +2,7 @@ package metering
 
 import (
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -15,37 +13,37 @@ import (
 // Token names one check for good: its number, within the process that let it through.
 type Token struct{ Epoch, Number uint64 }
 
-// Tokens are written as base64 of 16 bytes each: a book may hold thousands.
+// Tokens are those of several checks.
 type Tokens []Token
 
 // Turn is the last commit of a process in which checks were let through: of later ones,
 // whose tokens may be out, a crash has left nothing.
 type Turn struct {
-	Epoch  uint64    `json:"epoch"`
-	Turn   uint32    `json:"turn"`
-	Minute time.Time `json:"minute"` // the latest of its checks
+	Epoch  uint64
+	Turn   uint32
+	Minute time.Time // the latest of its checks
 }
 
 // PendingCell sums the checks of one minute and one set of terms that wait for their
 // access log entry (BILLING B04).
 type PendingCell struct {
-	Minute time.Time    `json:"minute"` // of issue, or of the last sign of life
-	Terms  policy.Terms `json:"terms"`
-	Count  int64        `json:"count"`          // checks
-	Units  int64        `json:"units,omitzero"` // known at the check
-	Held   int64        `json:"held,omitzero"`
-	Moved  Tokens       `json:"moved,omitempty"` // the checks among them that a sign of life has brought here
+	Minute time.Time // of issue, or of the last sign of life
+	Terms  policy.Terms
+	Count  int64 // checks
+	Units  int64 // known at the check
+	Held   int64
+	Moved  Tokens // the checks among them that a sign of life has brought here
 }
 
 // pending is the part of a book that holds checks in flight.
 type pending struct {
-	Cells    []PendingCell `json:"cells,omitempty"`
-	Issued   int64         `json:"issued,omitzero"`   // checks since ever
-	Resolved int64         `json:"resolved,omitzero"` // of them, those that have come to an end
+	Cells    []PendingCell
+	Issued   int64 // checks since ever
+	Resolved int64 // of them, those that have come to an end
 	// Settled is the latest minute whose checks ended without an entry: none is issued in it again.
-	Settled time.Time `json:"settled,omitzero"`
+	Settled time.Time
 	// Turns are those of the processes whose checks may wait.
-	Turns []Turn `json:"turns,omitempty"`
+	Turns []Turn
 }
 
 // apply takes over what a delta says of checks. The deltas of a commit may bring a cell
@@ -140,32 +138,4 @@ func fingerprint(t *policy.Terms) uint32 {
 	text := fmt.Sprintf("%d %d %d %d %d %q %d", t.Included, t.Every, t.Since.UnixNano(), t.Until.UnixNano(), t.Then, t.Dimension, t.Per)
 	sum := sha256.Sum256([]byte(text))
 	return binary.BigEndian.Uint32(sum[:])
-}
-
-const tokenBytes = 16
-
-// MarshalJSON writes the tokens as one text.
-func (t Tokens) MarshalJSON() ([]byte, error) {
-	raw := make([]byte, 0, tokenBytes*len(t))
-	for _, one := range t {
-		raw = binary.BigEndian.AppendUint64(raw, one.Epoch)
-		raw = binary.BigEndian.AppendUint64(raw, one.Number)
-	}
-	return json.Marshal(base64.StdEncoding.EncodeToString(raw))
-}
-
-// UnmarshalJSON reads what MarshalJSON wrote.
-func (t *Tokens) UnmarshalJSON(data []byte) error {
-	var raw []byte
-	if err := json.Unmarshal(data, &raw); err != nil {
-		return err
-	}
-	if len(raw)%tokenBytes != 0 {
-		return fmt.Errorf("read tokens: %d bytes are no whole number of them", len(raw))
-	}
-	*t = nil
-	for one := range slices.Chunk(raw, tokenBytes) {
-		*t = append(*t, Token{binary.BigEndian.Uint64(one), binary.BigEndian.Uint64(one[8:])})
-	}
-	return nil
 }

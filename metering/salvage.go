@@ -147,8 +147,8 @@ func asRow(e boltfile.Entry) (*Row, bool) {
 }
 
 func asBook(e boltfile.Entry) (*book, bool) {
-	k := new(book)
-	if unseal(e.Value, k) != nil || k.License == "" || !bytes.Equal(e.Key, bookKey(k.License, k.Feature)) {
+	k, err := unsealBook(e.Value)
+	if err != nil || k.License == "" || !bytes.Equal(e.Key, bookKey(k.License, k.Feature)) {
 		return nil, false
 	}
 	return k, true

@@ -34,7 +34,7 @@ func TestB04EachCheckEndsExactlyOnceWhateverHappens(t *testing.T) {
 
 func runServedModel(t *rapid.T, path string) {
 	m := newServedModel(t, path)
-	defer func() { m.bolt.Close() }()
+	defer func() { m.ledger.Close() }()
 	t.Repeat(map[string]func(*rapid.T){
 		"issue": m.issue, "again": m.again, "entry": m.entry, "doubled": m.doubled, "abandon": m.abandon,
 		"flush": m.flush, "restart": func(t *rapid.T) { m.flush(t); m.crash(t) }, "crash": m.crash,
@@ -48,7 +48,7 @@ type servedModel struct {
 	path    string
 	cfg     metering.Config
 	clock   *clock
-	bolt    *metering.Bolt
+	ledger  *metering.Journal
 	meter   *metering.Meter
 	process int // which one this is
 	ids     int
@@ -102,9 +102,9 @@ func newServedModel(t *rapid.T, path string) *servedModel {
 
 func (m *servedModel) open(t *rapid.T) {
 	var err error
-	m.bolt, err = metering.OpenBolt(m.path, m.cfg, place(), m.clock.now, discard(), nil)
+	m.ledger, err = metering.OpenJournal(m.path, m.cfg, place(), m.clock.now, discard(), nil)
 	must(t, err)
-	m.meter, err = metering.NewMeter(t.Context(), m.cfg, m.bolt, metering.TokenKey{1}, []string{"calls", "tokens"}, m.clock.now, discard(), nil)
+	m.meter, err = metering.NewMeter(t.Context(), m.cfg, m.ledger, metering.TokenKey{1}, []string{"calls", "tokens"}, m.clock.now, discard(), nil)
 	must(t, err)
 	m.process++
 	for _, c := range m.checks {
@@ -273,7 +273,7 @@ func (m *servedModel) flush(t *rapid.T) {
 
 // crash takes along what is not on disk.
 func (m *servedModel) crash(t *rapid.T) {
-	must(t, m.bolt.Close())
+	must(t, m.ledger.Crash())
 	m.truth = m.disk.clone()
 	for _, c := range m.checks {
 		if at, kept := m.places[c]; kept {
@@ -332,8 +332,8 @@ func (m *servedModel) check(t *rapid.T) {
 			}
 		}
 	}
-	must(t, ledgertest.Conserved(t.Context(), m.bolt))
-	totals, err := m.bolt.Totals(t.Context(), "local")
+	must(t, ledgertest.Conserved(t.Context(), m.ledger))
+	totals, err := m.ledger.Totals(t.Context(), "local")
 	must(t, err)
 	for _, total := range totals {
 		key := fmt.Sprint(total.License, slices.Index([]string{"calls", "tokens"}, total.Feature))
@@ -348,7 +348,7 @@ func (m *servedModel) finish(t *rapid.T) {
 	time.Sleep(17 * time.Minute)
 	m.tick(t)
 	m.check(t)
-	totals, err := m.bolt.Totals(t.Context(), "local")
+	totals, err := m.ledger.Totals(t.Context(), "local")
 	must(t, err)
 	for _, total := range totals {
 		if total.Issued != total.Resolved || len(total.Pending) > 0 {

@@ -139,7 +139,7 @@ func (w *whole) settleTold(t *rapid.T) {
 		if !e.unsure || e.old {
 			continue
 		}
-		memory, err := w.bolt.Recall(t.Context(), e.seen, []metering.EventID{w.numbered(n).ID})
+		memory, err := w.ledger.Recall(t.Context(), e.seen, []metering.EventID{w.numbered(n).ID})
 		must(t, err)
 		if e.unsure = false; !memory.Known[0] {
 			numbered := w.numbered(n)

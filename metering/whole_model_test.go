@@ -44,7 +44,7 @@ type whole struct {
 	path     string
 	cfg      metering.Config
 	clock    *clock
-	bolt     *metering.Bolt
+	ledger   *metering.Journal
 	mortal   *mortal
 	meter    *metering.Meter
 	halt     func()
@@ -82,9 +82,9 @@ func newWhole(t *rapid.T, path string) *whole {
 // begin starts weir on what the file holds.
 func (w *whole) begin(t *rapid.T) {
 	var err error
-	w.bolt, err = metering.OpenBolt(w.path, w.cfg, place(), w.clock.now, discard(), nil)
+	w.ledger, err = metering.OpenJournal(w.path, w.cfg, place(), w.clock.now, discard(), nil)
 	must(t, err)
-	w.mortal = &mortal{Ledger: w.bolt}
+	w.mortal = &mortal{Ledger: w.ledger}
 	w.meter, err = metering.NewMeter(t.Context(), w.cfg, w.mortal, metering.TokenKey{1}, []string{"calls", "tokens"}, w.clock.now, discard(), nil)
 	must(t, err)
 	w.meter.MakeZeros(metering.Zeros{
@@ -99,13 +99,14 @@ func (w *whole) begin(t *rapid.T) {
 	var running sync.WaitGroup
 	running.Go(func() { _ = w.meter.Run(ctx) }) // an error is that of a ledger that has died
 	running.Go(func() { _ = d.Run(ctx) })
+	running.Go(func() { _ = w.ledger.Run(ctx) })
 	w.halt = func() { cancel(); running.Wait() }
 }
 
 func (w *whole) end() {
 	w.mortal.dead.Store(true)
 	w.halt()
-	w.bolt.Close()
+	w.ledger.Close()
 }
 
 func (w *whole) take(t *rapid.T) {
@@ -219,18 +220,19 @@ func (w *whole) stopped(t *rapid.T) {
 	if !w.mortal.dead.Load() {
 		w.onDisk(t)
 	}
+	must(t, w.ledger.Close())
 	w.restart(t)
 }
 
 func (w *whole) crashed(t *rapid.T) {
 	w.mortal.dead.Store(true)
 	w.halt()
+	must(t, w.ledger.Crash())
 	w.restart(t)
 }
 
 // restart goes on with what is on disk.
 func (w *whole) restart(t *rapid.T) {
-	must(t, w.bolt.Close())
 	w.begin(t)
 	w.counts(t)
 	w.settleTold(t)
@@ -238,7 +240,7 @@ func (w *whole) restart(t *rapid.T) {
 		e.unsure = false // those that are left are old: they count again, or not
 	}
 	clear(w.ids)
-	totals, err := w.bolt.Totals(t.Context(), "")
+	totals, err := w.ledger.Totals(t.Context(), "")
 	must(t, err)
 	clear(w.taken)
 	clear(w.floor)
@@ -250,7 +252,7 @@ func (w *whole) restart(t *rapid.T) {
 
 // counts checks that nothing is lost that was on disk, and nothing counted twice.
 func (w *whole) counts(t *rapid.T) {
-	totals, err := w.bolt.Totals(t.Context(), "")
+	totals, err := w.ledger.Totals(t.Context(), "")
 	must(t, err)
 	counted := map[string]int64{}
 	for _, total := range totals {
@@ -268,8 +270,8 @@ func (w *whole) check(t *rapid.T) {
 	synctest.Wait()
 	w.counts(t)
 	w.age()
-	must(t, ledgertest.Conserved(t.Context(), w.bolt))
-	rows, err := ledgertest.AllRows(t.Context(), w.bolt)
+	must(t, ledgertest.Conserved(t.Context(), w.ledger))
+	rows, err := ledgertest.AllRows(t.Context(), w.ledger)
 	must(t, err)
 	w.market.mu.Lock()
 	defer w.market.mu.Unlock()

@@ -90,7 +90,7 @@ func (d *diagnosis) stored(ctx context.Context) {
 		d.ok(checkWriters, "nothing was counted yet")
 		return
 	}
-	ledger, err := openLedger(metering.OpenBolt, d.cfg, now, d.log, prometheus.NewRegistry())
+	ledger, err := openLedger(metering.OpenJournal, d.cfg, now, d.log, prometheus.NewRegistry())
 	var h *hinted
 	switch {
 	case errors.As(err, &h):

@@ -11,7 +11,7 @@ import (
 
 // hands change a ledger by hand, of a running weir or on disk.
 type hands struct {
-	ledger   *metering.Bolt
+	ledger   *metering.Journal
 	products map[string]policy.Product
 	now      func() time.Time
 }

@@ -39,7 +39,7 @@ type node struct {
 	reg      *prometheus.Registry
 	doors    doors
 	aws      *marketplace.Connection
-	ledger   *metering.Bolt
+	ledger   *metering.Journal
 	meter    *metering.Meter
 	sender   *metering.Dispatcher
 	told     *marketplace.Subscriptions
@@ -71,7 +71,7 @@ func (n *node) wire(ctx context.Context) error {
 	if n.aws, err = marketplace.Connect(ctx, n.cfg.AWS, n.log, n.reg); err != nil {
 		return err
 	}
-	if n.ledger, err = openLedger(metering.OpenBoltOrSetAside, n.cfg, n.aws.Clock.Now, n.log, n.reg); err != nil {
+	if n.ledger, err = openLedger(metering.OpenJournalOrSetAside, n.cfg, n.aws.Clock.Now, n.log, n.reg); err != nil {
 		return err // before AWS is asked for its time: a state in use is said at once
 	}
 	n.settle(ctx)
@@ -191,10 +191,10 @@ func (n *node) openMeter(ctx context.Context, features []string) error {
 
 // opener is how a ledger is opened: what to do with one that is damaged.
 type opener func(path string, cfg metering.Config, place metering.Place, now func() time.Time, log *slog.Logger,
-	reg prometheus.Registerer) (*metering.Bolt, error)
+	reg prometheus.Registerer) (*metering.Journal, error)
 
 // openLedger opens the ledger in the state directory.
-func openLedger(open opener, cfg *config.Config, now func() time.Time, log *slog.Logger, reg prometheus.Registerer) (*metering.Bolt, error) {
+func openLedger(open opener, cfg *config.Config, now func() time.Time, log *slog.Logger, reg prometheus.Registerer) (*metering.Journal, error) {
 	if err := makeState(cfg.State); err != nil {
 		return nil, err
 	}
@@ -244,7 +244,7 @@ func (n *node) run(ctx context.Context, beside runner) error {
 		n.servers,
 		updates,
 		[]runner{n.meter.Run},
-		append([]runner{n.cache.Run, n.aws.Clock.Run, beside}, n.admin...),
+		append([]runner{n.cache.Run, n.aws.Clock.Run, n.ledger.Run, beside}, n.admin...),
 	)
 	n.log.Info("ended")
 	return errors.Join(err, n.close())

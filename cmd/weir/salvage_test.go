@@ -79,7 +79,7 @@ func TestB20SalvageOfADamagedFileSaysWhatCantBeRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	content = bytes.ReplaceAll(content, []byte(`"feature":"apiCalls"`), []byte(`"feature":"apiCallz"`))
+	content = bytes.ReplaceAll(content, []byte("111122223333"), []byte("111122223334"))
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}

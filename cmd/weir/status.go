@@ -47,6 +47,10 @@ func (n *node) warnings() []api.Reason {
 		warnings = append(warnings, api.Reason{Reason: "ledger_set_aside", Detail: fmt.Sprintf(
 			"A damaged ledger was set aside: `weir usage salvage %s` shows what AWS was not asked to bill. Move the file away once that is dealt with.", name)})
 	}
+	for _, name := range n.ledger.Damaged() {
+		warnings = append(warnings, api.Reason{Reason: "journal_set_aside", Detail: fmt.Sprintf(
+			"A damaged file of the ledger's journal was set aside: what is whole in it is counted, the rest is lost. Move %s away once that is dealt with.", name)})
+	}
 	writers, _ := n.ledger.OtherWriters(context.Background()) // where it can't be read, `ledger` says so
 	for _, w := range writers {
 		warnings = append(warnings, api.Reason{Reason: "conflict", Detail: fmt.Sprintf(
@@ -58,7 +62,7 @@ func (n *node) warnings() []api.Reason {
 
 // disk tells how the ledger's file stands; err is of reading it.
 func (n *node) disk(err error) api.DiskStatus {
-	d := api.DiskStatus{SetAside: n.ledger.Aside()}
+	d := api.DiskStatus{SetAside: append(n.ledger.Aside(), n.ledger.Damaged()...)}
 	if err = errors.Join(n.meter.Writable(), err); err != nil {
 		d.Error = err.Error()
 	}

@@ -20,7 +20,7 @@ import (
 // stored is the state on disk of a weir that does not run: read, never changed, and
 // nothing is asked of AWS.
 type stored struct {
-	ledger *metering.Bolt
+	ledger *metering.Journal
 	cache  *cache.Cache
 	gate   *cache.Gate
 }
@@ -37,7 +37,7 @@ func openStored(cfg *config.Config, log *slog.Logger) (*stored, error) {
 	}
 	reg := prometheus.NewRegistry()
 	s := &stored{}
-	if s.ledger, err = openLedger(metering.OpenBolt, cfg, now, log, reg); err != nil {
+	if s.ledger, err = openLedger(metering.OpenJournal, cfg, now, log, reg); err != nil {
 		return nil, err
 	}
 	meter, err := metering.NewMeter(context.Background(), cfg.Metering, s.ledger, metering.TokenKey{}, p.Features(), now, log, reg)

@@ -50,9 +50,9 @@ features: {apiCalls: {type: metered}}
 }
 
 // ledger opens the shop's ledger for as long as do runs.
-func (s *shop) ledger(do func(*metering.Bolt) error) {
+func (s *shop) ledger(do func(*metering.Journal) error) {
 	s.Helper()
-	l, err := openLedger(metering.OpenBolt, s.cfg, now, slog.New(slog.DiscardHandler), nil)
+	l, err := openLedger(metering.OpenJournal, s.cfg, now, slog.New(slog.DiscardHandler), nil)
 	if err == nil {
 		err = do(l)
 	}
@@ -67,7 +67,7 @@ func (s *shop) ledger(do func(*metering.Bolt) error) {
 // lose lets n records of an hour, of 1 to n units, be answered, and one more stay frozen.
 func (s *shop) lose(n int, hour time.Time, answer metering.Answer) {
 	s.Helper()
-	s.ledger(func(l *metering.Bolt) error {
+	s.ledger(func(l *metering.Journal) error {
 		var deltas []metering.Delta
 		for i := range n + 1 {
 			deltas = append(deltas, metering.Delta{
@@ -151,7 +151,7 @@ func TestB21UsageListSaysWhatAWSWillNotBillWhyAndWhatCanBeDone(t *testing.T) {
 	}
 	s := newShop(t)
 	s.lose(2, lastHour(), metering.Ambiguous)
-	s.ledger(func(l *metering.Bolt) error {
+	s.ledger(func(l *metering.Journal) error {
 		_, err := l.Expire(s.Context(), lastHour().Add(50*time.Hour))
 		return err
 	})

@@ -111,3 +111,19 @@ func Asides(path string) ([]string, error) {
 	}
 	return names, nil
 }
+
+// MoveAside gives any other damaged file the name path.corrupt-<UTC time> and returns it. Nobody has it open.
+func MoveAside(file, path string, now time.Time) (aside string, err error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	if aside, err = freeName(f, path, now); err != nil {
+		return "", err
+	}
+	if err := os.Rename(file, aside); err != nil {
+		return "", err
+	}
+	return aside, syncDir(filepath.Dir(path))
+}
