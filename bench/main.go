@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"syscall"
 	"time"
@@ -43,11 +44,15 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	binary, err := filepath.Abs(*weir) // processes run in directories of their own
+	if err != nil {
+		return err
+	}
 	runtime.GOMAXPROCS(1) // the load is one loop
 	if err := pin(os.Getpid(), loadCPU); err != nil {
 		return err
 	}
-	b := &bench{weir: *weir, envoy: found, effort: effort{rounds: *rounds, warm: *window / 3, window: *window}}
+	b := &bench{weir: binary, envoy: found, effort: effort{rounds: *rounds, warm: *window / 3, window: *window}}
 	if *profile != "" {
 		return b.profile(ctx, *profile)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"time"
 
@@ -42,6 +43,7 @@ type Conn struct {
 	sent    uint64 // requests
 	window  int64  // bytes that the peer still takes
 	taken   int    // bytes that came and were not given back to the peer's window
+	most    int    // streams that the peer takes at once
 }
 
 // stream is a request under way.
@@ -56,7 +58,7 @@ func Dial(ctx context.Context, network, address string) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load: %w", err)
 	}
-	c := &Conn{conn: raw, in: make([]byte, 1<<20), streams: map[uint32]*stream{}, id: 1, window: peerWindow}
+	c := &Conn{conn: raw, in: make([]byte, 1<<20), streams: map[uint32]*stream{}, id: 1, window: peerWindow, most: math.MaxInt}
 	c.framer = http2.NewFramer(&c.out, nil)
 	c.encoder = hpack.NewEncoder(&c.block)
 	c.decoder = hpack.NewDecoder(4096, func(f hpack.HeaderField) {
@@ -78,10 +80,10 @@ func Dial(ctx context.Context, network, address string) (*Conn, error) {
 // Close closes the connection.
 func (c *Conn) Close() { c.conn.Close() }
 
-// queue writes a request into the buffer; false where the peer's window has no room.
+// queue writes a request into the buffer; false where the peer has no room for it.
 // A buffer takes every frame.
 func (c *Conn) queue(r *Request, due time.Time) bool {
-	if int64(len(r.Body)) > c.window {
+	if int64(len(r.Body)) > c.window || len(c.streams) >= c.most {
 		return false
 	}
 	c.block.Reset()
@@ -170,6 +172,7 @@ func (c *Conn) handle(f frame, answered func(*stream) error) error {
 		return c.data(f, answered)
 	case http2.FrameSettings:
 		if f.flags&http2.FlagSettingsAck == 0 {
+			c.settings(f.payload)
 			return c.framer.WriteSettingsAck()
 		}
 	case http2.FramePing:
@@ -184,6 +187,16 @@ func (c *Conn) handle(f frame, answered func(*stream) error) error {
 		return fmt.Errorf("the server ended it: %v, code %d", f.kind, binary.BigEndian.Uint32(f.payload[len(f.payload)-4:]))
 	}
 	return nil
+}
+
+// settings takes the one setting that matters to what is sent here (RFC 9113, 6.5.1).
+func (c *Conn) settings(payload []byte) {
+	const size = 6
+	for ; len(payload) >= size; payload = payload[size:] {
+		if http2.SettingID(binary.BigEndian.Uint16(payload)) == http2.SettingMaxConcurrentStreams {
+			c.most = int(binary.BigEndian.Uint32(payload[2:]))
+		}
+	}
 }
 
 // headers takes headers or trailers, which no server here splits or pads.
