@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	agreements "github.com/aws/aws-sdk-go-v2/service/marketplaceagreement"
 	catalog "github.com/aws/aws-sdk-go-v2/service/marketplacecatalog"
 	entitlement "github.com/aws/aws-sdk-go-v2/service/marketplaceentitlementservice"
 	meteringservice "github.com/aws/aws-sdk-go-v2/service/marketplacemetering"
@@ -31,6 +32,7 @@ const (
 	ActionResolveCustomer  = "aws-marketplace:ResolveCustomer"
 	ActionGetEntitlements  = "aws-marketplace:GetEntitlements"
 	ActionSearchAgreements = searchAction
+	ActionAgreementTerms   = termsAction
 	ActionDescribeEntity   = "aws-marketplace:DescribeEntity"
 	ActionQueueAttributes  = "sqs:GetQueueAttributes"
 	ActionReceiveMessage   = "sqs:ReceiveMessage"
@@ -42,17 +44,19 @@ const (
 // that AWS has to refuse, or has nothing to do for. A refusal for any reason but permission proves the permission.
 // Every error of its methods is a [*CheckupError].
 type Checkup struct {
-	c        *Connection
-	identity *sts.Client
-	metering *meteringservice.Client
-	catalog  *catalog.Client
+	c          *Connection
+	identity   *sts.Client
+	metering   *meteringservice.Client
+	agreements *agreements.Client
+	catalog    *catalog.Client
 }
 
 // Checkup is one on this connection.
 func (c *Connection) Checkup() *Checkup {
 	return &Checkup{
 		c: c, identity: sts.NewFromConfig(c.aws), metering: meteringservice.NewFromConfig(c.aws),
-		catalog: catalog.NewFromConfig(c.aws, func(o *catalog.Options) { o.Region = catalogRegion }),
+		agreements: agreements.NewFromConfig(c.aws, func(o *agreements.Options) { o.Region = agreementRegion }),
+		catalog:    catalog.NewFromConfig(c.aws, func(o *catalog.Options) { o.Region = catalogRegion }),
 	}
 }
 
@@ -105,13 +109,22 @@ func (c *Checkup) Entitlements(ctx context.Context, name string, product policy.
 	return slices.Compact(dimensions), nil
 }
 
-// Agreements tries whether the agreements of a product may be read.
-func (c *Checkup) Agreements(ctx context.Context, product policy.Product) error {
-	for _, err := range c.c.search(product).all(ctx, false, byStartTime, whereActive()) {
+// Agreements tries whether the agreements of a product may be read, and gives the id of one in force; empty: there is none.
+func (c *Checkup) Agreements(ctx context.Context, product policy.Product) (agreement string, err error) {
+	for a, err := range c.c.search(product).all(ctx, false, byStartTime, whereActive()) {
 		if err != nil {
-			return newCheckupError(ActionSearchAgreements, err)
+			return "", newCheckupError(ActionSearchAgreements, err)
 		}
-		break
+		return aws.ToString(a.AgreementId), nil
+	}
+	return "", nil
+}
+
+// Terms tries whether the terms of an agreement may be read.
+func (c *Checkup) Terms(ctx context.Context, agreement string) error {
+	_, err := c.agreements.GetAgreementTerms(ctx, &agreements.GetAgreementTermsInput{AgreementId: aws.String(agreement), MaxResults: aws.Int32(1)})
+	if err != nil {
+		return newCheckupError(ActionAgreementTerms, err)
 	}
 	return nil
 }

@@ -69,8 +69,12 @@ func TestACheckupLeavesNothingBehind(t *testing.T) {
 	c := w.Checkup()
 	for name, product := range testProducts() {
 		product.Model = policy.ModelContractWithConsumption
-		if err := errors.Join(c.Metering(t.Context(), product), c.Agreements(t.Context(), product)); err != nil {
-			t.Errorf("product %s: %v", name, err)
+		agreement, err := c.Agreements(t.Context(), product)
+		if agreement != "" {
+			err = errors.Join(err, c.Terms(t.Context(), agreement))
+		}
+		if err = errors.Join(err, c.Metering(t.Context(), product)); err != nil || (agreement == "") != (name == "old") {
+			t.Errorf("product %s, agreement %q: %v", name, agreement, err)
 		}
 	}
 	if err := c.Registration(t.Context()); err != nil {

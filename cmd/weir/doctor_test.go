@@ -238,6 +238,7 @@ func TestDoctorNamesTheCause(t *testing.T) {
 			denied("BatchMeterUsage", "AccessDeniedException", "aws-marketplace:BatchMeterUsage", ""),
 			denied("ResolveCustomer", "AccessDeniedException", "aws-marketplace:ResolveCustomer", ""),
 			denied("SearchAgreements", "AccessDeniedException", "aws-marketplace:SearchAgreements", levelWarning),
+			denied("GetAgreementTerms", "AccessDeniedException", "aws-marketplace:GetAgreementTerms", levelWarning),
 			denied("DescribeEntity", "AccessDeniedException", "aws-marketplace:DescribeEntity", levelWarning),
 			denied("GetQueueAttributes", "AccessDenied", "sqs:GetQueueAttributes", levelWarning),
 			denied("DeleteMessage", "AccessDenied", "sqs:DeleteMessage", ""),

@@ -75,7 +75,7 @@ func (p *patient) trouble(check string, err error, tell teller) {
 	}
 	switch t.Trouble {
 	case marketplace.TroubleDenied:
-		tell(checkIAM, "allow it to "+cmp.Or(p.caller, "these credentials")+"; deploy/iam/policy.json has all that weir needs", "IAM does not allow %s", t.Action)
+		tell(checkIAM, "allow it to "+cmp.Or(p.caller, "these credentials")+"; deploy/aws/policy.json has all that weir needs", "IAM does not allow %s", t.Action)
 	case marketplace.TroubleCredentials:
 		tell(checkCredentials, "give weir a role, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, of the seller account", "AWS does not take the credentials: %v", t)
 	case marketplace.TroubleClock:
@@ -116,13 +116,7 @@ func (p *patient) product(ctx context.Context, name string, product policy.Produ
 	if product.Model != policy.ModelSubscription {
 		p.entitlements(ctx, name, product, known)
 	}
-	if err := p.aws.Agreements(ctx, product); err != nil {
-		tell := teller(p.warn) // contracts do without: lost events wait for a sweep, renewals for AWS
-		if product.Model == policy.ModelSubscription && !product.ByEvents() {
-			tell = p.fail
-		}
-		p.trouble(checkListing, err, tell)
-	}
+	p.agreements(ctx, product)
 	if len(p.cfg.Policy.Metering()[name]) == 0 || !p.cfg.Metering.Send {
 		return
 	}
@@ -130,6 +124,25 @@ func (p *patient) product(ctx context.Context, name string, product policy.Produ
 		p.unknownCode(name, product)
 	} else if err != nil {
 		p.trouble(checkListing, err, p.fail)
+	}
+}
+
+// agreements tries what tells of renewals, lost events and free trials; contracts do without.
+func (p *patient) agreements(ctx context.Context, product policy.Product) {
+	agreement, err := p.aws.Agreements(ctx, product)
+	if err != nil {
+		tell := teller(p.warn)
+		if product.Model == policy.ModelSubscription && !product.ByEvents() {
+			tell = p.fail
+		}
+		p.trouble(checkListing, err, tell)
+		return
+	}
+	if agreement == "" {
+		return
+	}
+	if err := p.aws.Terms(ctx, agreement); err != nil {
+		p.trouble(checkListing, err, p.warn)
 	}
 }
 
