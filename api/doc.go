@@ -2,7 +2,8 @@
 //
 // Start at [NewAdmin] (listen.admin: metrics, health, status, the ledger's rows, licenses,
 // why a request is decided as it is), [NewHTTP] (listen.http: what a tenant may use, a
-// request checked without counting it, usage that it reports) and [NewPublic] (listen.public: registration). The
+// request checked without counting it, usage that it reports, and the checks of proxies, which
+// package proxy answers) and [NewPublic] (listen.public: registration). The
 // first two share the endpoints that tie tenants to buyers (tenants.go). A buyer who
 // registers takes a signed claim along (claim.go). The package holds no state: [Sources],
 // [HTTPSources] and [PublicSources] say where the answers come from.

@@ -10,6 +10,9 @@ import (
 	"github.com/weirhq/weir/internal/listen"
 )
 
+// checkPrefix begins the paths at which proxies ask (forward-auth).
+const checkPrefix = "/check/"
+
 // HTTPSources are where the answers of an HTTP come from.
 type HTTPSources struct {
 	// Entitlements says what a tenant may use.
@@ -23,9 +26,11 @@ type HTTPSources struct {
 	// Charges finds who reported usage counts for, Usage counts it.
 	Charges ChargeSource
 	Usage   UsageTaker
+	// Checks answers the proxies that ask whether a request may pass: all of checkPrefix.
+	Checks http.Handler
 }
 
-// HTTP is the server of listen.http: what the application asks.
+// HTTP is the server of listen.http: what the application and proxies ask.
 type HTTP struct {
 	listeners []*listen.Listener
 	sources   HTTPSources
@@ -51,7 +56,15 @@ func (h *HTTP) Run(ctx context.Context) error {
 }
 
 func (h *HTTP) handler(l *listen.Listener) http.Handler {
-	return rescued(h.log, bounded(guarded(l, h.inner)))
+	checks, others := guardedProxy(l, h.sources.Checks), guarded(l, h.inner)
+	return rescued(h.log, bounded(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Not by the mux, which redirects paths that it would spell otherwise.
+		if strings.HasPrefix(r.RequestURI, checkPrefix) {
+			checks.ServeHTTP(w, r)
+			return
+		}
+		others.ServeHTTP(w, r)
+	})))
 }
 
 // check decides a request as a proxy's would be decided, and counts nothing.

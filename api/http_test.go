@@ -342,3 +342,46 @@ func TestOperatorsListTenantsByPage(t *testing.T) {
 	out, body = call(t, c, "PUT", base+"/v1/tenants/globex/licenses", "{}", "Content-Type", "text/plain")
 	wantProblem(t, out, body, 415, "media_type")
 }
+
+func TestChecksOfProxiesAreAnsweredAsTheyAreAsked(t *testing.T) {
+	var asked string
+	c, base := application(t, HTTPSources{Checks: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = r.Method + " " + r.RequestURI
+		w.WriteHeader(http.StatusPaymentRequired)
+	})})
+	for _, want := range []string{"GET /check/path//a/../b?c", "PUT /check/path/a%2Fb/./c", "PATCH /check/forwarded", "TRACE /check/other"} {
+		method, path, _ := strings.Cut(want, " ")
+		out, _ := call(t, c, method, base+path, "")
+		if out.StatusCode != http.StatusPaymentRequired || asked != want {
+			t.Errorf("%s: %d, asked %q", want, out.StatusCode, asked)
+		}
+	}
+	asked = ""
+	for _, path := range []string{"/check", "/checks/x", "/v1/../check/forwarded"} {
+		if out, _ := call(t, c, "GET", base+path, ""); asked != "" || out.StatusCode == http.StatusOK {
+			t.Errorf("%s: %d, asked %q", path, out.StatusCode, asked)
+		}
+	}
+	out, body := call(t, c, "POST", base+"/check/forwarded", strings.Repeat(" ", maxBody+1))
+	wantProblem(t, out, body, 413, "too_large")
+}
+
+func TestProxyOnAnAddressThatOthersReachShowsTheTokenInAHeaderOfItsOwn(t *testing.T) {
+	asked := 0
+	c, base := applicationOn(t, HTTPSources{Checks: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ })},
+		listentest.Open(t, "0.0.0.0:0", listen.Access{Token: "secret"}))
+	for _, shown := range [][]string{
+		nil, {"Authorization", "Bearer secret"}, {"X-Weir-Caller", "wrong"}, {"X-Weir-Caller", ""}, {"X-Weir-Caller", "Bearer secret"},
+	} {
+		out, body := call(t, c, "GET", base+"/check/path/x", "", shown...)
+		wantProblem(t, out, body, 401, "caller_unknown")
+	}
+	if asked != 0 {
+		t.Errorf("strangers were answered %d times", asked)
+	}
+	if out, _ := call(t, c, "GET", base+"/check/path/x", "", "X-Weir-Caller", "secret"); out.StatusCode != http.StatusOK || asked != 1 {
+		t.Errorf("with the token: %d", out.StatusCode)
+	}
+	out, body := call(t, c, "POST", base+"/v1/check", "{}", "X-Weir-Caller", "secret")
+	wantProblem(t, out, body, 401, "caller_unknown")
+}

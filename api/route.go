@@ -53,14 +53,36 @@ func tooLarge(w http.ResponseWriter) {
 
 // guarded lets in who may call on the listener.
 func guarded(l *listen.Listener, next http.Handler) http.Handler {
+	return admitting(l, bearer, next, "Bearer", "Authorization with the callers' token (Bearer TOKEN)")
+}
+
+// guardedProxy lets in the proxies that may ask on the listener. Authorization is their
+// clients' there, so that the token has a header of its own.
+func guardedProxy(l *listen.Listener, next http.Handler) http.Handler {
+	return admitting(l, caller, next, "", "x-weir-caller, which the proxy has to set, with the callers' token")
+}
+
+// admitting lets in who shows the callers' token or has a certificate; scheme is that of HTTP authentication.
+func admitting(l *listen.Listener, token func(*http.Request) string, next http.Handler, scheme, header string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !l.Admits(bearer(r), r.TLS) {
-			w.Header().Set("WWW-Authenticate", "Bearer")
-			fail(w, http.StatusUnauthorized, reasonCallerUnknown, "Show who you are: the header Authorization with the callers' token (Bearer TOKEN), or a client certificate that listen.tls.clientCA has signed.")
+		if !l.Admits(token(r), r.TLS) {
+			if scheme != "" {
+				w.Header().Set("WWW-Authenticate", scheme)
+			}
+			fail(w, http.StatusUnauthorized, reasonCallerUnknown,
+				"Show who you are: the header "+header+", or a client certificate that listen.tls.clientCA has signed.")
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// caller is the token that a proxy shows, or empty.
+func caller(r *http.Request) string {
+	if shown := r.Header.Values("X-Weir-Caller"); len(shown) == 1 {
+		return shown[0]
+	}
+	return ""
 }
 
 // bearer is the token that the caller shows, or empty.

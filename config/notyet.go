@@ -41,7 +41,6 @@ type pending struct {
 func pendings() []pending {
 	return []pending{
 		{path: "role", msg: "only role all is built", when: isAny(RoleHub, RoleGate), refuse: always},
-		{path: "listen.http", msg: "forward-auth (/check/*) is not served there yet"},
 		{path: "hub", msg: "hubs and gates are not built yet", when: isNotZero},
 	}
 }

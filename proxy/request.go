@@ -24,6 +24,7 @@ type check struct {
 	attributes attributes
 	decision   policy.Decision
 	grpc       bool     // the client speaks gRPC, and has to be answered so
+	bodyless   bool     // the proxy passes no body of a denial on, so that its reason goes into a header (nginx: auth_request)
 	spoofed    []string // headers x-weir-* that came with the request
 	token      string   // what ties the access log's entry to this check; empty: nothing waits for one
 	room       []byte   // in which the token is made
@@ -42,11 +43,16 @@ func (c *check) read(msg []byte, trustRequestID bool) bool {
 	contentType, _ := a.Header("content-type")
 	c.grpc = speaksGRPC(contentType)
 	if trustRequestID {
-		if id, n := a.Header(requestIDHeader); n == 1 && id != "" && len(id) <= maxRequestID {
-			c.ID = id
-		}
+		c.trustID(a)
 	}
 	return err == nil && r.HTTP
+}
+
+// trustID takes the request's name from x-request-id, where that can be one.
+func (c *check) trustID(a policy.Attributes) {
+	if id, n := a.Header(requestIDHeader); n == 1 && id != "" && len(id) <= maxRequestID {
+		c.ID = id
+	}
 }
 
 // reset forgets everything but the room.

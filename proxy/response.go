@@ -17,7 +17,7 @@ const (
 	licenseHeader  = "x-weir-license"
 	planHeader     = "x-weir-plan"
 	decisionHeader = "x-weir-decision"
-	reasonHeader   = "x-weir-reason" // to gRPC callers, of a denial
+	reasonHeader   = "x-weir-reason" // of a denial, to gRPC callers and nginx
 )
 
 // The fields of the dynamic metadata by which an access log entry is tied to its check.
@@ -78,10 +78,12 @@ func (c *check) deny(d *policy.Decision, now time.Time) {
 	if c.grpc {
 		a.Body = headerValue(problem.Detail)
 		a.Headers = add(a.Headers, "grpc-status", strconv.Itoa(d.Reason.GRPC()))
-		a.Headers = add(a.Headers, reasonHeader, problem.Reason)
 	} else {
 		a.Body = string(problem.JSON())
 		a.Headers = add(a.Headers, "content-type", policy.ProblemType)
+	}
+	if c.grpc || c.bodyless {
+		a.Headers = add(a.Headers, reasonHeader, problem.Reason)
 	}
 	if s, ok := d.RetryAfter(now); ok {
 		a.Headers = add(a.Headers, "retry-after", strconv.FormatInt(s, 10))

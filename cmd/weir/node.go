@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -95,13 +96,12 @@ func (n *node) openServers(p *policy.Policy) (err error) {
 	if n.claims, err = api.OpenClaims(n.cfg.State, n.aws.Clock.Now); err != nil {
 		return err
 	}
-	if n.doors.grpc != nil {
-		if err := n.openProxy(p); err != nil {
-			return err
-		}
+	checks, err := n.openProxy(p)
+	if err != nil {
+		return err
 	}
 	if n.doors.http != nil {
-		n.servers = append(n.servers, api.NewHTTP([]*listen.Listener{n.doors.http}, n.httpSources(), n.log).Run)
+		n.servers = append(n.servers, api.NewHTTP([]*listen.Listener{n.doors.http}, n.httpSources(checks), n.log).Run)
 	}
 	if n.doors.public != nil {
 		public, err := api.NewPublic([]*listen.Listener{n.doors.public}, n.publicSources(), n.log)
@@ -116,8 +116,13 @@ func (n *node) openServers(p *policy.Policy) (err error) {
 	return nil
 }
 
-// openProxy makes the server that Envoy asks, and tells how requests ended.
-func (n *node) openProxy(p *policy.Policy) error {
+// openProxy makes the server that Envoy asks, and tells how requests ended. The handler
+// answers proxies that ask over HTTP.
+func (n *node) openProxy(p *policy.Policy) (http.Handler, error) {
+	var listeners []*listen.Listener
+	if n.doors.grpc != nil {
+		listeners = append(listeners, n.doors.grpc)
+	}
 	s, err := proxy.New(proxy.Options{
 		Decisions:      proxy.DecisionLog(n.cfg.Log.Decisions),
 		TrustRequestID: n.cfg.Metering.TrustRequestID,
@@ -125,12 +130,12 @@ func (n *node) openProxy(p *policy.Policy) error {
 		Now:            n.aws.Clock.Now,
 		Tokens:         n.meter, Endings: n.meter,
 		Measure: p.Measure, NotBilled: n.cfg.Metering.NotBilled,
-	}, []*listen.Listener{n.doors.grpc}, n.gate, n.log, n.reg)
+	}, listeners, n.gate, n.log, n.reg)
 	if err != nil {
-		return fmt.Errorf("serve listen.grpc: %w", err)
+		return nil, fmt.Errorf("serve listen.grpc: %w", err)
 	}
 	n.servers = append(n.servers, s.Run)
-	return nil
+	return s.Forward(), nil
 }
 
 // settle learns AWS's time before it matters. Without an answer weir starts all the

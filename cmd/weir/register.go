@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/marketplace"
 )
 
 // httpSources are where the answers of listen.http come from.
-func (n *node) httpSources() api.HTTPSources {
-	return api.HTTPSources{Entitlements: n.gate, Explainer: n.gate, Tenants: n.cache, Claims: n.claims, Charges: n.gate, Usage: n.meter}
+func (n *node) httpSources(checks http.Handler) api.HTTPSources {
+	return api.HTTPSources{
+		Entitlements: n.gate, Explainer: n.gate, Tenants: n.cache, Claims: n.claims, Charges: n.gate, Usage: n.meter,
+		Checks: checks,
+	}
 }
 
 // publicSources are what listen.public works with.
