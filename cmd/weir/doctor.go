@@ -182,7 +182,7 @@ func (d *diagnosis) show(w io.Writer, asJSON bool) error {
 			fmt.Fprintf(w, "%-22s hint: %s\n", "", f.Hint)
 		}
 	}
-	fmt.Fprintf(w, "\n%d failures, %d warnings. Envoy needs:\n\n", d.count(levelFailure), d.count(levelWarning))
+	fmt.Fprintf(w, "\nfailures: %d, warnings: %d. Envoy needs:\n\n", d.count(levelFailure), d.count(levelWarning))
 	for _, line := range d.cfg.EnvoyLines() {
 		fmt.Fprintf(w, "    %s\n", line)
 	}

@@ -95,11 +95,12 @@ func (d *diagnosis) running(ctx context.Context, w *runningWeir, envoy string) {
 		return
 	}
 	d.feeds(before)
+	after := before
 	if envoy != "" {
-		before = d.probe(ctx, w, envoy, before)
+		after = d.probe(ctx, w, envoy, before)
 	}
-	d.headers(before)
-	d.accessLog(ctx, w, before)
+	d.headers(before, after, envoy != "")
+	d.accessLog(ctx, w, after)
 }
 
 // metrics are the weir's, by name.
@@ -180,13 +181,16 @@ func (d *diagnosis) probe(ctx context.Context, w *runningWeir, envoy string, bef
 	return after
 }
 
-// headers tells whether Envoy removes what only weir may say.
-func (d *diagnosis) headers(m metrics) {
-	spoofed, decided := m.sum("weir_spoofed_checks_total", ""), m.sum("weir_decisions_total", "")
+// headers tells whether Envoy removes what only weir may say, by the counts since weir started, before and after a probe.
+func (d *diagnosis) headers(before, after metrics, probed bool) {
+	const hint = "put the header_mutation filter before all others, as examples/envoy.yaml has it: where Envoy does not ask weir, the application would believe them"
+	earlier, spoofed := before.sum("weir_spoofed_checks_total", ""), after.sum("weir_spoofed_checks_total", "")
+	decided := after.sum("weir_decisions_total", "")
 	switch {
+	case spoofed > 0 && (!probed || spoofed > earlier):
+		d.fail(checkHeaders, hint, "x-weir-* is not stripped: since weir started %.0f checks carried such headers of the client's", spoofed)
 	case spoofed > 0:
-		d.fail(checkHeaders, "put the header_mutation filter before all others, as examples/envoy.yaml has it: where Envoy does not ask weir, the application would believe them",
-			"x-weir-* is not stripped: %.0f checks carried such headers of the client's", spoofed)
+		d.warn(checkHeaders, "look whether another listener lets them pass", "x-weir-* was stripped just now; since weir started %.0f checks carried such headers", spoofed)
 	case d.has(checkHeaders): // the probe could not be made
 	case decided == 0:
 		d.skip(checkHeaders, "no request was decided yet; -url URL sends one through Envoy")

@@ -80,8 +80,12 @@ func TestB21DoctorFindsAnotherWriterAndB17AnotherPlace(t *testing.T) {
 	}
 }
 
-// unstripped stands for an Envoy that asks weir and strips nothing.
-func (w *ward) unstripped() (url string) {
+// unstripped stands for an Envoy that asks weir and strips nothing; stripped for one that does.
+func (w *ward) unstripped() (url string) { return w.envoy("nothing") }
+func (w *ward) stripped() (url string)   { return w.envoy("x-weir-") }
+
+// envoy asks weir about each request, without the headers that begin so.
+func (w *ward) envoy(strips string) (url string) {
 	w.Helper()
 	conn, err := grpc.NewClient("unix:"+filepath.Join(w.dir, "grpc"), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -90,7 +94,9 @@ func (w *ward) unstripped() (url string) {
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		headers := map[string]string{"x-tenant-id": "initech"}
 		for name := range r.Header {
-			headers[strings.ToLower(name)] = r.Header.Get(name)
+			if name := strings.ToLower(name); !strings.HasPrefix(name, strips) {
+				headers[name] = r.Header.Get(name)
+			}
 		}
 		_, err := authv3.NewAuthorizationClient(conn).Check(r.Context(), &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 			Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
@@ -115,7 +121,9 @@ func TestDoctorFindsHeadersThatEnvoyLetsPass(t *testing.T) {
 	deaf := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(deaf.Close)
 	w.wantCause(complaint{args: []string{"-url", deaf.URL}, check: checkHeaders, says: "no check reached weir"})
-	w.wantCause(complaint{args: []string{"-url", w.unstripped()}, check: checkHeaders, says: "x-weir-* is not stripped: 1 checks"})
+	w.wantCause(complaint{args: []string{"-url", w.unstripped()}, check: checkHeaders, says: "x-weir-* is not stripped: since weir started 1 checks"})
+	w.wantCause(complaint{args: []string{"-url", w.stripped()}, check: checkHeaders, says: "x-weir-* was stripped just now", level: levelWarning})
+	w.wantCause(complaint{check: checkHeaders, says: "x-weir-* is not stripped"})
 }
 
 func TestB04DoctorFindsThatNoAccessLogEntryCame(t *testing.T) {
@@ -193,7 +201,7 @@ func TestDoctorPrintsATableWithCures(t *testing.T) {
 	if err := d.show(&out, false); err != nil {
 		t.Fatal(err)
 	}
-	want := "ok       clock         fine\nfailure  iam           IAM does not allow sqs:ReceiveMessage\n                       hint: allow it\n\n1 failures, 0 warnings. Envoy needs:\n\n"
+	want := "ok       clock         fine\nfailure  iam           IAM does not allow sqs:ReceiveMessage\n                       hint: allow it\n\nfailures: 1, warnings: 0. Envoy needs:\n\n"
 	if !strings.HasPrefix(out.String(), want) || !strings.Contains(out.String(), "additional_response_trailers_to_log") {
 		t.Errorf("got:\n%s", out.String())
 	}
