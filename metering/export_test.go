@@ -29,3 +29,12 @@ func (j *Journal) Crash() error {
 
 // JournalFrame is the content of a journal's file of one frame.
 func JournalFrame(number uint64, body []byte) []byte { return frame(nil, number, 0, body) }
+
+// Bounded has a journal hold so many bytes at most, and what a commit brings.
+func (j *Journal) Bounded(bytes int64) *Journal {
+	j.bound = bytes
+	return j
+}
+
+// Waiting is how many bytes are not folded.
+func (j *Journal) Waiting() int64 { return j.waiting() }

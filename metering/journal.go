@@ -41,7 +41,8 @@ type Journal struct {
 	*Bolt
 	path     string // of the files, without their numbers
 	create   func(path string) (journalFile, error)
-	setAside bool // a file that is damaged, to go on without it
+	setAside bool  // a file that is damaged, to go on without it
+	bound    int64 // of what waits: maxJournal
 
 	folding sync.Mutex // one fold at a time; taken before mu
 	failure atomic.Pointer[error]
@@ -109,7 +110,7 @@ func OpenJournalOrSetAside(path string, cfg Config, place Place, now func() time
 
 func newJournal(b *Bolt, setAside bool, reg prometheus.Registerer) (*Journal, error) {
 	j := &Journal{
-		Bolt: b, path: b.file.path + ".journal", create: createOSFile, setAside: setAside,
+		Bolt: b, path: b.file.path + ".journal", create: createOSFile, setAside: setAside, bound: maxJournal,
 		wake: make(chan struct{}, 1), books: map[bookID]*standing{},
 	}
 	register := promauto.With(reg)
@@ -147,7 +148,7 @@ func (j *Journal) Commit(ctx context.Context, writer string, seq uint64, deltas 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if j.trouble() != nil || j.waiting() > maxJournal {
+	if j.trouble() != nil || j.waiting() > j.bound {
 		if err := j.Fold(ctx); err != nil {
 			return nil, fmt.Errorf("commit %d counts: %w", len(deltas), err)
 		}

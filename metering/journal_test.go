@@ -301,6 +301,9 @@ func TestB20AJournalWhoseFileIsRemovedLosesNothing(t *testing.T) {
 	must(t, commitOnes(t, j, 1, 2))
 	must(t, os.Remove(journalFiles(t, path)[0]))
 	must(t, commitOnes(t, j, 2, 2))
+	if files := journalFiles(t, path); len(files) != 1 {
+		t.Errorf("a commit went into a file that nobody will find: %v", files)
+	}
 	if diff := cmp.Diff(each(2, 2), counted(t, j, 2)); diff != "" {
 		t.Errorf("counted (-want +got):\n%s", diff)
 	}
@@ -333,6 +336,28 @@ func TestB20AJournalThatCantBeFoldedSaysSoAndKeepsWhatItHas(t *testing.T) {
 	}
 	must(t, commitOnes(t, j, 3, 2))
 	if diff := cmp.Diff(each(3, 2), counted(t, j, 2)); diff != "" {
+		t.Errorf("counted (-want +got):\n%s", diff)
+	}
+}
+
+func TestAJournalThatIsFullIsFoldedByTheCommit(t *testing.T) {
+	j := openJournal(t, filepath.Join(t.TempDir(), "ledger"), metering.DefaultConfig()).Bounded(20_000)
+	folds, before := 0, int64(0)
+	for seq := uint64(1); seq <= 40; seq++ {
+		must(t, commitOnes(t, j, seq, 50))
+		waits := j.Waiting()
+		if waits > 20_000+20_000 {
+			t.Fatalf("%d bytes wait", waits)
+		}
+		if waits < before {
+			folds++
+		}
+		before = waits
+	}
+	if folds == 0 {
+		t.Error("it was never folded")
+	}
+	if diff := cmp.Diff(each(40, 50), counted(t, j, 50)); diff != "" {
 		t.Errorf("counted (-want +got):\n%s", diff)
 	}
 }
@@ -378,6 +403,26 @@ func TestB01AJournalAndALedgerComeOutAlike(t *testing.T) {
 	same(t, b, j)
 	now := ledgertest.Hour().Add(66 * time.Minute)
 	must(t, errors.Join(j.Freeze(t.Context(), now, nil), b.Freeze(t.Context(), now, nil)))
+	same(t, b, j)
+}
+
+// TestB04ACheckThatWasMovedBetweenCommitsEndsWhereItIs has others end at that minute before.
+func TestB04ACheckThatWasMovedBetweenCommitsEndsWhereItIs(t *testing.T) {
+	j, b := openJournal(t, filepath.Join(t.TempDir(), "ledger"), metering.DefaultConfig()), bolt(t)
+	early, late := ledgertest.Hour(), ledgertest.Hour().Add(time.Minute)
+	for i, d := range []metering.Delta{
+		{Kind: metering.Issued, Minute: early, Count: 2},
+		{Kind: metering.Issued, Minute: late, Count: 2},
+		{Kind: metering.Resolved, Minute: late, Count: 1, Tokens: metering.Tokens{{Number: 1}}},
+		{Kind: metering.Moved, Minute: early, To: late, Count: 1, Tokens: metering.Tokens{{Number: 2}}},
+		{Kind: metering.Resolved, Minute: late, Count: 1, Tokens: metering.Tokens{{Number: 2}}},
+	} {
+		d.License, d.Product, d.Feature, d.Terms = ledgertest.License, "acme", "apiCalls", ledgertest.Bill(1)
+		for _, l := range []metering.Ledger{j, b} {
+			_, err := l.Commit(t.Context(), "w", uint64(i+1), []metering.Delta{d})
+			must(t, err)
+		}
+	}
 	same(t, b, j)
 }
 
