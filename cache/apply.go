@@ -37,8 +37,9 @@ func (c *Cache) apply(r *reading) (changed int) {
 	ended := 0
 	if r.complete && r.subject.Kind != policy.SubjectNone {
 		ended = c.concludeAbsent(e, r)
+		c.moveLost(e, r)
 	}
-	if len(e.fresh) > 0 {
+	if len(e.fresh) > 0 || len(e.moves) > 0 {
 		c.publish(e)
 	}
 	c.mu.Unlock()

@@ -44,6 +44,7 @@ type Cache struct {
 	mu       sync.Mutex // serialises writers of snapshot and guards what follows
 	absent   map[policy.Key]absence
 	told     map[policy.Key]time.Time // ends that events told and no read has agreed with yet, with the event's time
+	lost     map[policy.Key]time.Time // pinned licenses that the copy did not hold, with the first read that did not show them
 	expiries expiries
 	file     *tenantFile
 	// unwritten are tenants whose pins moved and that the file does not know of yet.
@@ -82,6 +83,7 @@ func New(o Options, p *policy.Policy, sources map[string]Source, dir string, cou
 		policy: p, products: o.Policy.Products, sources: sources, counter: counter, now: now, log: log,
 		sweepEvery: o.Updates.Sweep, staleAfter: o.Policy.Failure.Stale.After, maxBackOff: o.BackOff,
 		absent: map[policy.Key]absence{}, told: map[policy.Key]time.Time{},
+		lost:  map[policy.Key]time.Time{},
 		asked: map[string]chan struct{}{}, disk: newDisk(dir, osFiles{}, log),
 		fixed: o.Policy.Tenants, plans: o.Policy.Plans, unwritten: map[string]struct{}{},
 	}
@@ -128,6 +130,7 @@ func (c *Cache) start(registered []stored) {
 			e.tie(t.id, t.tied, now)
 		}
 	}
+	c.loseUnheld(e)
 	c.publish(e)
 }
 

@@ -68,17 +68,35 @@ func (c *Cache) hintProduct(ctx context.Context, product string, h Hint) (change
 	if err != nil {
 		return false, err
 	}
-	changed, err = read.wait(ctx)
-	if err != nil {
-		return changed, err
+	if changed, err = read.wait(ctx); err == nil {
+		c.afterHint(h, read, changed)
 	}
+	return changed, err
+}
+
+// afterHint does what a hint asks for when its read has taken effect.
+func (c *Cache) afterHint(h Hint, read *call, changed bool) {
+	t := read.target
 	if h.Trial != nil && h.Customer != "" {
-		c.tellTrial(product, policy.Subject{Kind: policy.SubjectCustomer, ID: h.Customer}, h.Trial)
+		c.tellTrial(t.product, policy.Subject{Kind: policy.SubjectCustomer, ID: h.Customer}, h.Trial)
 	}
-	if !changed {
+	switch {
+	case changed:
+	case c.namesNobody(t, read):
+		c.askSweep(t.product)
+	default:
 		c.followHint(t, h)
 	}
-	return changed, nil
+}
+
+// namesNobody tells whether a customer was read whom AWS does not name: in a listing with concurrent agreements
+// entitlements carry no CustomerIdentifier, and of what a notification names only a sweep can find it.
+func (c *Cache) namesNobody(t target, read *call) bool {
+	if t.subject.Kind != policy.SubjectCustomer || read.found > 0 || c.products[t.product].Agreements == policy.AgreementsLegacy {
+		return false
+	}
+	_, known := c.Snapshot().buyer(t.subject)
+	return !known
 }
 
 // subjects are whom the hint names.

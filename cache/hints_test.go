@@ -181,3 +181,21 @@ func TestHintGoesOnWhenItsCallerLeaves(t *testing.T) {
 		w.wants(t, "initech", "/any", policy.Allowed)
 	})
 }
+
+func TestHintOfACustomerWhomAWSDoesNotNameAsksForASweep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &aws{}
+		w := run(t, source, t.TempDir())
+		source.put(held(arn1, initech, "basic")) // with no CustomerIdentifier
+		source.forgetCalls()
+		w.hint(t, Hint{Product: "acme", Customer: "cust-1", At: time.Now()})
+		settle(3 * time.Minute)
+		if got := source.asked(sweep); got != 1 {
+			t.Errorf("sweeps: got %d, want 1", got)
+		}
+		if got := source.asked("customer cust-1"); got != 1 {
+			t.Errorf("reads of the customer: got %d, want 1: he is not named at any time", got)
+		}
+		w.wants(t, "initech", "/any", policy.Allowed)
+	})
+}

@@ -21,7 +21,7 @@ const (
 // LookUp finds out at AWS what a subject holds of a product that memory does not
 // know of. It waits no longer than the context, but the look-up goes on and the next
 // caller finds its result. All who ask for the same wait for one look-up, and none of
-// them can end it. Without an answer in time, or when a quarter of AWS's quota is used
+// them can end it; a read that a notification caused is none, and goes on beside it. Without an answer in time, or when a quarter of AWS's quota is used
 // up, it is Unanswered.
 func (c *Cache) LookUp(ctx context.Context, who policy.Subject, product string) policy.Knowledge {
 	s := c.Snapshot()
@@ -36,7 +36,7 @@ func (c *Cache) LookUp(ctx context.Context, who policy.Subject, product string) 
 	if c.negatives.has(t, c.now(), time.Now()) {
 		return policy.Absent
 	}
-	read, err := c.joinOrRead(t, func() bool { return quota == nil || quota.take(time.Now()) })
+	read, err := c.joinOrLookUp(t, func() bool { return quota == nil || quota.take(time.Now()) })
 	if read == nil || err != nil {
 		return policy.Unanswered
 	}

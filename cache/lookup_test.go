@@ -285,3 +285,75 @@ func TestNothingIsLookedUpWhenTheCacheDoesNotRun(t *testing.T) {
 		t.Errorf("calls: got %d, want none", got)
 	}
 }
+
+func TestALookUpDoesNotWaitForTheReadOfANotificationThatHasNoTurnYet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &aws{}
+		w := run(t, source, t.TempDir())
+		source.put(held(arn1, stranger, "basic"))
+		turn := make(chan struct{})
+		first := true
+		source.mu.Lock()
+		source.hold = func(string) {
+			source.mu.Lock()
+			waits := first
+			first = false
+			source.mu.Unlock()
+			if waits {
+				<-turn
+			}
+		}
+		source.mu.Unlock()
+		hint := make(chan error, 1)
+		go func() {
+			_, err := w.Hint(t.Context(), Hint{Product: "acme", Account: stranger})
+			hint <- err
+		}()
+		synctest.Wait()
+		for range 3 {
+			if got := w.decideAccount(t.Context(), stranger); got != policy.Allowed {
+				t.Errorf("got %s, want allowed: the notification's read waits in a burst", got)
+			}
+		}
+		if got := source.asked("account " + stranger); got != 2 {
+			t.Errorf("reads: got %d, want the notification's and one look-up", got)
+		}
+		close(turn)
+		if err := <-hint; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestALookUpBesideANotificationLeavesNoNegativeEntry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &aws{}
+		w := run(t, source, t.TempDir())
+		slow(source, time.Second)
+		go func() { _, _ = w.Hint(t.Context(), Hint{Product: "acme", Account: stranger}) }()
+		settle(10 * time.Millisecond)
+		w.decideAccount(t.Context(), stranger)
+		settle(1500 * time.Millisecond)
+		w.negatives.entries.Wait()
+		if w.negatives.has(target{"acme", policy.Subject{Kind: policy.SubjectAccount, ID: stranger}}, w.awsNow(), time.Now()) {
+			t.Error("what a notification had named was remembered as unknown")
+		}
+	})
+}
+
+func TestALookUpThatHasNoQuotaJoinsTheReadOfANotification(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &aws{}
+		w := run(t, source, t.TempDir())
+		for range entitlementLookups {
+			w.quotas["acme"].take(time.Now())
+		}
+		source.put(held(arn1, stranger, "basic"))
+		slow(source, 50*time.Millisecond)
+		go func() { _, _ = w.Hint(t.Context(), Hint{Product: "acme", Account: stranger}) }()
+		synctest.Wait()
+		if got := w.decideAccount(t.Context(), stranger); got != policy.Allowed {
+			t.Errorf("got %s, want what the notification's read showed", got)
+		}
+	})
+}

@@ -21,7 +21,7 @@ type move struct {
 func (e *edit) movePins(now time.Time) {
 	for _, who := range slices.Collect(maps.Keys(e.groups)) {
 		for _, l := range e.endedPinned(who) {
-			e.movePin(who, l, now)
+			e.movePin(who, pin{l.Product, l.Key}, now)
 		}
 	}
 }
@@ -43,23 +43,69 @@ func (e *edit) endedPinned(who policy.Subject) (ended []*policy.License) {
 	return ended
 }
 
-// movePin moves the pin of a license that ended if exactly one license can take its
+// movePin moves the pin of a license that ended if exactly one license of its buyer can take its
 // place.
-func (e *edit) movePin(who policy.Subject, ended *policy.License, now time.Time) {
-	id, _ := e.pins.get(string(ended.Key))
+func (e *edit) movePin(who policy.Subject, ended pin, now time.Time) {
+	id, _ := e.pins.get(string(ended.license))
 	before, _ := e.tenants.get(id)
 	if before.buyer() != who {
 		return // it is looked at with the buyer that the tenant is tied to
 	}
-	free := candidates(e.groups[who].licenses, ended.Product, e.isPinned, e.stateAt(now))
+	g, ok := e.table(who).get(who.ID)
+	if !ok {
+		return
+	}
+	free := candidates(g.licenses, ended.product, e.isPinned, e.stateAt(now))
 	if len(free) != 1 {
 		return
 	}
 	t := before.parts()
-	t.unpin(func(p pin) bool { return p.license == ended.Key })
-	t.pin(ended.Product, free[0])
+	t.unpin(func(p pin) bool { return p.license == ended.license })
+	t.pin(ended.product, free[0])
 	e.tie(id, t.tied(), now)
-	e.moves = append(e.moves, move{id, ended.Product, ended.Key, free[0]})
+	e.moves = append(e.moves, move{id, ended.product, ended.license, free[0]})
+}
+
+// loseUnheld notes the pinned licenses of which memory knows nothing at the start: its copy was lost, and they may
+// have ended since. What is pinned later, AWS has yet to show. The caller holds mu.
+func (c *Cache) loseUnheld(e *edit) {
+	for key := range e.pins.all() {
+		if _, held := e.licenses.get(key); !held {
+			c.lost[policy.Key(key)] = time.Time{}
+		}
+	}
+}
+
+// moveLost concludes what a complete read of everything, or of a buyer, says of pinned licenses that memory lost: one
+// that two reads 30 s apart don't show has ended. The caller holds mu.
+func (c *Cache) moveLost(e *edit, r *reading) {
+	for key, since := range c.lost {
+		id, pinned := e.pins.get(string(key))
+		if _, held := e.licenses.get(string(key)); held || !pinned {
+			delete(c.lost, key)
+			continue
+		}
+		t, _ := e.tenants.get(id)
+		who, p := t.buyer(), pin{r.product, key}
+		if t.productOf(key) != r.product || r.subject.Kind != policy.SubjectNone && r.subject != who {
+			continue
+		}
+		switch {
+		case since.IsZero():
+			c.lost[key] = r.began
+			c.follow(followUp{target: target{r.product, who}, why: whyAbsent}, c.in(secondAfter))
+		case r.began.Sub(since) >= secondAfter:
+			e.movePin(who, p, c.now())
+		}
+	}
+}
+
+// isLost tells whether a pinned license of which memory knows nothing counts as ended.
+func (c *Cache) isLost(key policy.Key, now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	since := c.lost[key]
+	return !since.IsZero() && now.Sub(since) >= secondAfter
 }
 
 func (e *edit) isPinned(key policy.Key) bool {
@@ -101,8 +147,8 @@ func (c *Cache) Pins() []UnsettledPin {
 	state := func(l *policy.License) policy.State { return c.policy.LicenseState(l, s.Confirmed(l.Product), now) }
 	var found []UnsettledPin
 	for key, id := range s.pins.all() {
-		l, ok := s.License(policy.Key(key))
-		if !ok || l.Ended.IsZero() {
+		key := policy.Key(key)
+		if l, ok := s.License(key); ok && l.Ended.IsZero() || !ok && !c.isLost(key, now) {
 			continue
 		}
 		t, _ := s.tenants.get(id)
@@ -110,8 +156,8 @@ func (c *Cache) Pins() []UnsettledPin {
 		if !ok {
 			continue
 		}
-		if free := candidates(g.licenses, l.Product, pinned, state); len(free) > 1 {
-			found = append(found, UnsettledPin{id, l.Key, free})
+		if free := candidates(g.licenses, t.productOf(key), pinned, state); len(free) > 1 {
+			found = append(found, UnsettledPin{id, key, free})
 		}
 	}
 	slices.SortFunc(found, func(a, b UnsettledPin) int {

@@ -149,3 +149,63 @@ func TestPinnedLicenseThatMemoryLostIsLookedUp(t *testing.T) {
 		}
 	})
 }
+
+// lose removes the copy of a cache that has ended, and starts another one on what is left.
+func (w *weir) lose(t *testing.T) {
+	t.Helper()
+	w.halt(t)
+	if err := os.Remove(filepath.Join(w.dir, copyName)); err != nil {
+		t.Fatal(err)
+	}
+	w.restart(t)
+}
+
+func TestPinOfALicenseThatEndedWhileMemoryWasLostMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := run(t, &aws{}, t.TempDir())
+		w.source.put(held(arn1, stranger, "basic"))
+		w.tie(t, "hooli", Tie{License: arn1})
+		w.source.drop(arn1)
+		w.source.put(held(arn2, stranger, "basic"))
+		w.lose(t)
+		settle(time.Second)
+		w.wants(t, "hooli", "/any", policy.LicenseMissing)
+		settle(secondAfter)
+		w.wants(t, "hooli", "/any", policy.Allowed)
+		w.wantsKeys(t, "hooli", "l-2")
+		if got := testutil.ToFloat64(w.metrics.pinMoves); got != 1 {
+			t.Errorf("counted %v moves", got)
+		}
+		w.restart(t)
+		w.wantsKeys(t, "hooli", "l-2")
+	})
+}
+
+func TestPinOfALostLicenseThatSeveralCouldFollowHasToBeSettled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := run(t, &aws{}, t.TempDir())
+		w.source.put(held(arn1, stranger, "basic"))
+		w.tie(t, "hooli", Tie{License: arn1})
+		w.source.drop(arn1)
+		w.source.put(held(arn2, stranger, "basic"))
+		w.source.put(held(arn3, stranger, "basic"))
+		w.lose(t)
+		settle(time.Minute)
+		want := []UnsettledPin{{"hooli", arn1, []policy.Key{arn2, arn3}}}
+		if diff := cmp.Diff(want, w.Pins()); diff != "" {
+			t.Errorf("to settle, -want +got:\n%s", diff)
+		}
+	})
+}
+
+func TestPinOfALicenseThatAWSStillShowsStaysWhenMemoryWasLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := run(t, &aws{}, t.TempDir())
+		w.source.put(held(arn1, stranger, "basic"))
+		w.source.put(held(arn2, stranger, "basic"))
+		w.tie(t, "hooli", Tie{License: arn1})
+		w.lose(t)
+		settle(5 * time.Minute)
+		w.wantsKeys(t, "hooli", "l-1")
+	})
+}

@@ -18,11 +18,14 @@ type target struct {
 }
 
 // reads makes sure that each target is read once at a time. Whoever needs a read
-// that begins from now on waits for a further one, all of them for the same.
+// that begins from now on waits for a further one, all of them for the same. A look-up
+// is beside that: the read that a notification caused may wait long for its turn in a
+// burst of them, and a request can't.
 type reads struct {
 	mu      sync.Mutex
 	running map[target]*call
 	waiting map[target]*call
+	lookUps map[target]*call
 }
 
 // call is one read and all who wait for it. No caller's context ends it.
@@ -45,20 +48,36 @@ const (
 // errIdle is what a read gets when there is no Run to do it.
 var errIdle = errors.New("the cache does not run")
 
-func (r *reads) init() { r.running, r.waiting = map[target]*call{}, map[target]*call{} }
+func (r *reads) init() {
+	r.running, r.waiting, r.lookUps = map[target]*call{}, map[target]*call{}, map[target]*call{}
+}
 
-// joinOrRead joins whatever read of the target there is, or starts one if allow says
-// so; nil when it does not.
-func (c *Cache) joinOrRead(t target, allow func() bool) (*call, error) {
+// joinOrLookUp joins the look-up of the target that there is, or starts one if allow says
+// so; else it joins a read of it; nil where there is none.
+func (c *Cache) joinOrLookUp(t target, allow func() bool) (*call, error) {
 	c.reads.mu.Lock()
 	defer c.reads.mu.Unlock()
-	if running, ok := c.reads.running[t]; ok {
+	if same, ok := c.reads.lookUps[t]; ok {
+		return same, nil
+	}
+	running := c.reads.running[t]
+	if !allow() {
 		return running, nil
 	}
-	if !allow() {
-		return nil, nil
+	made := newCall(t, running != nil && running.named.Load())
+	made.lookUp = true
+	started := c.crew.run(func(ctx context.Context) {
+		c.perform(ctx, made)
+		c.reads.mu.Lock()
+		defer c.reads.mu.Unlock()
+		delete(c.reads.lookUps, t)
+		close(made.done)
+	})
+	if !started {
+		return nil, errIdle
 	}
-	return c.startRead(&call{target: t, lookUp: true, done: make(chan struct{})})
+	c.reads.lookUps[t] = made
+	return made, nil
 }
 
 // readFrom reads the target by a read that begins from now on.
@@ -177,10 +196,9 @@ func (w *call) wait(ctx context.Context) (changed bool, err error) {
 func (c *Cache) name(t target) {
 	c.reads.mu.Lock()
 	defer c.reads.mu.Unlock()
-	if running, ok := c.reads.running[t]; ok {
-		running.named.Store(true)
-	}
-	if w, ok := c.reads.waiting[t]; ok {
-		w.named.Store(true)
+	for _, under := range []map[target]*call{c.reads.running, c.reads.waiting, c.reads.lookUps} {
+		if read, ok := under[t]; ok {
+			read.named.Store(true)
+		}
 	}
 }

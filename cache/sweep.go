@@ -136,6 +136,7 @@ func (c *Cache) finishSweep(r *reading, seen map[policy.Key]struct{}) (missing [
 			e.renew(present) // the sweep's date may tell that it was not renewed
 		}
 	}
+	c.moveLost(e, r)
 	c.publish(e)
 	return missing
 }

@@ -117,6 +117,16 @@ func (t tied) parts() tenant {
 	return made
 }
 
+// productOf is the product of which a license is pinned.
+func (t tied) productOf(license policy.Key) string {
+	for _, p := range t.parts().pins {
+		if p.license == license {
+			return p.product
+		}
+	}
+	return ""
+}
+
 // tied puts the parts together; the empty tied where there is nobody.
 func (t *tenant) tied() tied {
 	if t.buyer.Kind == policy.SubjectNone {

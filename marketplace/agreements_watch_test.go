@@ -141,7 +141,7 @@ func TestTooManyChangesAskForASweep(t *testing.T) {
 	h := &hinted{}
 	w, api := newAgreementAPI(t)
 	p := watch(w, h)
-	p.search.limits.searches.rest.SetLimit(1e6)
+	p.search.limits.searches.rest.apart = time.Microsecond
 	for i := range maxChanges + 5 {
 		api.list = append(api.list, agreed{id: fmt.Sprint("agmt-", i), account: buyer, license: arn1, updated: w.Clock.Now().Add(time.Second)})
 	}

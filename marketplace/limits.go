@@ -24,7 +24,7 @@ const (
 //
 // Look-ups of strangers have a lane of their own, a quarter of what the API allows, so that a burst of
 // notifications does not keep them waiting; the cache makes no more of them than fit into it. Of the rest sweeps take
-// at most half, and so never keep a notification waiting. In no second
+// what nobody else waits for, and at most half. In no second
 // do the lanes together let more through than AWS allows.
 type Limits struct {
 	reads    lanes
@@ -35,7 +35,7 @@ type Limits struct {
 // lanes divide what one API allows among those who ask it.
 type lanes struct {
 	lookups *window
-	rest    *rate.Limiter
+	rest    *turns
 	sweeps  *rate.Limiter // of the rest
 }
 
@@ -43,8 +43,10 @@ type lanes struct {
 // and a turn at both ends of a second the whole of it.
 func newLanes(perSecond int) lanes {
 	lookups := perSecond / 4
-	rest := rate.Limit(perSecond - lookups - 1)
-	return lanes{&window{taken: make([]time.Time, lookups)}, rate.NewLimiter(rest, 1), rate.NewLimiter(rest/2, 1)}
+	rest := perSecond - lookups - 1
+	return lanes{
+		&window{taken: make([]time.Time, lookups)}, &turns{apart: time.Second / time.Duration(rest)}, rate.NewLimiter(rate.Limit(rest)/2, 1),
+	}
 }
 
 // NewLimits makes the limits of one AWS account.
@@ -59,12 +61,13 @@ func (l lanes) wait(ctx context.Context, sweep bool) error {
 	if cache.IsLookUp(ctx) {
 		return l.lookups.wait(ctx)
 	}
-	if sweep {
-		if err := wait(ctx, l.sweeps); err != nil {
-			return err
-		}
+	if !sweep {
+		return l.rest.wait(ctx)
 	}
-	return wait(ctx, l.rest)
+	if err := wait(ctx, l.sweeps); err != nil {
+		return err
+	}
+	return l.rest.waitLast(ctx)
 }
 
 // read waits until one GetEntitlements call may leave.
@@ -99,6 +102,55 @@ func (w *window) wait(ctx context.Context) error {
 		return fmt.Errorf("wait for quota: %w", err)
 	}
 	return nil
+}
+
+// turns lets calls through so far apart. A sweep takes a turn only where nobody else has reserved it.
+type turns struct {
+	apart time.Duration
+
+	mu   sync.Mutex
+	free time.Time // the next turn that nobody has
+}
+
+// wait waits for the next turn, in the order of calls. One that would come after ctx's deadline is not taken.
+func (t *turns) wait(ctx context.Context) error {
+	t.mu.Lock()
+	now := time.Now()
+	turn := now
+	if t.free.After(now) {
+		turn = t.free
+	}
+	if deadline, ok := ctx.Deadline(); ok && turn.After(deadline) {
+		t.mu.Unlock()
+		return fmt.Errorf("wait for quota: %w", context.DeadlineExceeded)
+	}
+	t.free = turn.Add(t.apart)
+	t.mu.Unlock()
+	if err := sleep(ctx, turn.Sub(now)); err != nil {
+		return fmt.Errorf("wait for quota: %w", err)
+	}
+	return nil
+}
+
+// waitLast waits for a turn that nobody has when it comes.
+func (t *turns) waitLast(ctx context.Context) error {
+	for {
+		t.mu.Lock()
+		now := time.Now()
+		turn := t.free
+		if !turn.After(now) {
+			t.free = now.Add(t.apart)
+			t.mu.Unlock()
+			return nil
+		}
+		t.mu.Unlock()
+		if deadline, ok := ctx.Deadline(); ok && turn.After(deadline) {
+			return fmt.Errorf("wait for quota: %w", context.DeadlineExceeded)
+		}
+		if err := sleep(ctx, turn.Sub(now)); err != nil {
+			return fmt.Errorf("wait for quota: %w", err)
+		}
+	}
 }
 
 // batch waits until one BatchMeterUsage call may leave.

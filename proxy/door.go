@@ -74,5 +74,5 @@ func (d *door) admit(ctx context.Context, server any) error {
 	if d.listener.Admits(token, nil) {
 		return nil
 	}
-	return status.Error(codes.Unauthenticated, "the caller is not known: metadata "+callerHeader+" has to hold the callers' token")
+	return status.Error(codes.Unauthenticated, "the caller is not known: metadata "+callerHeader+" has to hold the callers' token, or the connection a client certificate that listen.tls.clientCA has signed")
 }
