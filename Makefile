@@ -2,8 +2,8 @@
 # make test   every test, with all the set-up it needs (race detector on, Envoy required)
 # make soak   what takes longer: ten times the floods and models of make test, 1,000 kills
 # make lint   golangci-lint, generated documents fresh
-# make test-real  weir as it is installed: the chart in a real Kubernetes API server, the image built and run, nginx, Caddy and
-#                 Traefik before it (Linux, root)
+# make test-real  weir as it is installed and watched: the chart in a real Kubernetes API server, the image built and run, nginx, Caddy and
+#                 Traefik before it, Prometheus beside it (Linux, root)
 # make image  dist/: static binaries with their SBOMs, and with buildah the images for amd64 and arm64
 # make build  bin/weir
 # make bench  what a check costs, against a server that does nothing: docs/benchmarks.md and its plots
@@ -48,7 +48,7 @@ test: $(ENVOY) $(VENV)/boto3-$(BOTO3_VERSION) faults
 test-real: image $(ENVOY)
 	go mod download
 	WEIR_REAL=$(REAL)/bin WEIR_REQUIRE_REAL=1 WEIR_REQUIRE_ENVOY=1 unshare --net --pid --fork --kill-child --mount-proc sh -c \
-		'ip link set lo up && exec go test -count=1 -timeout 30m ./e2e/install ./e2e/watch ./e2e/forward'
+		'ip link set lo up && exec go test -count=1 -p 1 -timeout 30m ./e2e/install ./e2e/watch ./e2e/forward'
 
 # The real servers and tools; each is built or fetched once.
 real: | $(CACHE)

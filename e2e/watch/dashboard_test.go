@@ -67,9 +67,8 @@ func TestThePanelsOfTheDashboardDoNotCover(t *testing.T) {
 // named finds the metrics that a query names.
 var named = regexp.MustCompile(`\bweir_[a-z_]+`)
 
-func TestDashboardAndRulesNameMetricsThatWeirHasAndTheDashboardShowsThemAll(t *testing.T) {
+func TestDashboardAndRulesNameMetricsThatWeirHas(t *testing.T) {
 	known := reference(t)
-	shown := map[string]bool{}
 	look := func(where, expr string) {
 		for _, name := range named.FindAllString(expr, -1) {
 			for _, suffix := range []string{"_sum", "_count", "_bucket"} {
@@ -78,21 +77,14 @@ func TestDashboardAndRulesNameMetricsThatWeirHasAndTheDashboardShowsThemAll(t *t
 			if _, ok := known[name]; !ok {
 				t.Errorf("%s: weir has no metric %s", where, name)
 			}
-			shown[name] = true
 		}
 	}
 	for _, r := range rules(t) {
 		look(r.Record+r.Alert, r.Expr)
 	}
-	clear(shown)
 	for _, p := range panels(t) {
 		for _, target := range p.Targets {
 			look(p.Title, target.Expr)
-		}
-	}
-	for name := range known {
-		if !shown[name] {
-			t.Errorf("no panel shows %s", name)
 		}
 	}
 }
