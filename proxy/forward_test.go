@@ -352,3 +352,20 @@ func TestForwardAuthNeedsNoListenerForGRPC(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestHeadersThatProxiesAddAreNoneOfTheClientsOnceEach(t *testing.T) {
+	for text, want := range map[string]int{
+		"X-A: 1|X-B: 2|X-B: 3": 3,
+		"X-Forwarded-Uri: /|X-Original-Url: /|Via: 1.1 Caddy|X-Weir-Caller: t|X-Request-Id: r|Content-Length: 0|X-Real-Ip: ::1|X-Weir-Tenant: t": 0,
+		"Via: 1|Via: 2|X-Weir-Tenant: a|X-Weir-Tenant: b|X-Weir-Other: c":                                                                        3,
+	} {
+		h := http.Header{}
+		for _, line := range strings.Split(text, "|") {
+			name, value, _ := strings.Cut(line, ": ")
+			h.Add(name, value)
+		}
+		if got := (&forwarded{h}).Headers(); got != want {
+			t.Errorf("%s: %d headers, want %d", text, got, want)
+		}
+	}
+}

@@ -87,6 +87,8 @@ type world struct {
 	*stage.Stage
 	dir   string
 	ports map[string]string // the stage's, by those of the examples
+	// change, where set, changes what is written.
+	change func(text string) string
 }
 
 // number finds ports in a text.
@@ -113,7 +115,7 @@ func set(t *testing.T, p stage.Plan) *world {
 			t.Errorf("close the stage: %v", err)
 		}
 	})
-	w := &world{s, t.TempDir(), map[string]string{}}
+	w := &world{Stage: s, dir: t.TempDir(), ports: map[string]string{}}
 	for port, address := range map[string]string{
 		"10000": s.Ingress, "19001": s.Application, "9002": s.HTTP, "9003": s.Admin, "4588": strings.TrimPrefix(s.URL, "http://"),
 	} {
@@ -128,6 +130,9 @@ func set(t *testing.T, p stage.Plan) *world {
 func (w *world) write(t *testing.T, name, text string) string {
 	t.Helper()
 	path := filepath.Join(w.dir, name)
+	if w.change != nil {
+		text = w.change(text)
+	}
 	must(t, os.WriteFile(path, []byte(w.moved(text)), 0o600))
 	return path
 }

@@ -2,14 +2,18 @@ package forward
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weirhq/weir/examples"
+	"github.com/weirhq/weir/internal/sample"
 	"github.com/weirhq/weir/internal/stage"
 )
 
@@ -30,7 +34,7 @@ func proxies() map[string]proxy {
 	return map[string]proxy{
 		"nginx": {quota: true, headers: true, errors: true, start: func(t *testing.T, w *world) {
 			conf := w.write(t, "nginx.conf", read(t, examplesDir+"/nginx.conf"))
-			w.start(t, "nginx", program(t, "nginx"), "-p", w.dir, "-c", conf, "-g", "daemon off;")
+			w.start(t, "nginx", program(t, "nginx"), "-p", w.dir, "-c", conf, "-g", "daemon off; user root;") // another could not enter the test's directory
 		}},
 		"Caddy": {body: true, headers: true, errors: true, start: func(t *testing.T, w *world) {
 			conf := w.write(t, "Caddyfile", read(t, examplesDir+"/Caddyfile"))
@@ -231,4 +235,90 @@ func TestWithoutWeirNothingPasses(t *testing.T) {
 			t.Errorf("when it is back: got %d %s", got.status, got.body)
 		}
 	})
+}
+
+func TestBodiesGoToTheApplicationAndNotToWeir(t *testing.T) {
+	const size = 2 << 20 // more than weir takes
+	app := &sample.App{Web: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, r.Method, " ", n, " ", err)
+	})}
+	each(t, stage.Plan{App: app}, func(t *testing.T, _ proxy, w *world) {
+		client := http.Client{Timeout: time.Minute}
+		request, err := http.NewRequestWithContext(t.Context(), "PUT", "http://"+w.Ingress+"/v1/held", strings.NewReader(strings.Repeat("x", size)))
+		must(t, err)
+		request.Header.Set("X-Tenant-Id", "initech")
+		resp, err := client.Do(request)
+		must(t, err)
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		must(t, err)
+		if want := fmt.Sprint("PUT ", size, " <nil>"); string(body) != want {
+			t.Errorf("got %d %s, want %s", resp.StatusCode, body, want)
+		}
+	})
+}
+
+func TestProxiesShowTheCallersTokenAndTakeItAway(t *testing.T) {
+	if leads := elsewhere(t); leads != "" {
+		t.Skipf("weir has to listen where %s leads to others: `make test-real` runs this in a network of its own", leads)
+	}
+	configuration := strings.Replace(examples.Weir, "http: 127.0.0.1:9002", "http: 0.0.0.0:9002", 1)
+	shown := map[string]func(string) string{
+		"nginx": func(text string) string {
+			at := strings.LastIndex(text, `X-Weir-Caller ""`)
+			return text[:at] + strings.Replace(text[at:], `""`, "secret", 1)
+		},
+		"Caddy": func(text string) string {
+			return strings.Replace(text, "# header_up X-Weir-Caller {env.WEIR_TOKEN} ", "header_up X-Weir-Caller secret #", 1)
+		},
+		"Traefik": func(text string) string {
+			text = strings.Replace(text, "middlewares: [weir]", "middlewares: [token, weir]", 1)
+			return strings.Replace(text, "  middlewares:\n", "  middlewares:\n    token: {headers: {customRequestHeaders: {X-Weir-Caller: secret}}}\n", 1)
+		},
+		"Envoy": func(text string) string {
+			return strings.Replace(text, "# authorization_request: {headers_to_add: [{key: x-weir-caller, value: TOKEN}]}",
+				"authorization_request: {headers_to_add: [{key: x-weir-caller, value: secret}]} #", 1)
+		},
+	}
+	for name, p := range proxies() {
+		t.Run(name, func(t *testing.T) {
+			w := set(t, stage.Plan{Config: configuration, Env: []string{"WEIR_TOKEN=secret"}})
+			w.change = shown[name]
+			p.start(t, w)
+			got := w.do(t, "GET", "/v1/held", tenant, "x-weir-caller: forged")
+			said, _ := got.json(t)["weir"].(map[string]any)
+			if _, leaked := said["x-weir-caller"]; got.status != http.StatusOK || leaked {
+				t.Errorf("%d: the application was told %v", got.status, said)
+			}
+		})
+	}
+}
+
+// elsewhere is an interface that leads to other machines; empty in a network of one's own.
+func elsewhere(t *testing.T) string {
+	t.Helper()
+	interfaces, err := net.Interfaces()
+	must(t, err)
+	for _, i := range interfaces {
+		if i.Flags&net.FlagLoopback == 0 && i.Flags&net.FlagUp != 0 {
+			return i.Name
+		}
+	}
+	return ""
+}
+
+func TestWhatNginxDeniesByItselfIsNoFaultOfWeirs(t *testing.T) {
+	w := set(t, stage.Plan{})
+	w.change = func(text string) string {
+		return strings.Replace(text, "proxy_pass http://app;", "limit_except GET { deny all; } proxy_pass http://app;", 1)
+	}
+	proxies()["nginx"].start(t, w)
+	got := w.do(t, "DELETE", "/v1/held", tenant)
+	if got.status != http.StatusForbidden || strings.Contains(got.body, "urn:weir") {
+		t.Errorf("what nginx denies: got %d %s", got.status, got.body)
+	}
+	if got = w.do(t, "GET", "/v1/held", tenant); got.status != http.StatusOK {
+		t.Errorf("got %d %s", got.status, got.body)
+	}
 }
