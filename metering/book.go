@@ -90,10 +90,18 @@ func (b *book) apply(d *Delta, closed time.Time) {
 	}
 }
 
-// describe takes over what the delta knows of the license.
+// describe takes over what the delta knows of the license: nothing, where its process has not read it yet.
+// The license began at the first of the instants that were ever told, since one that was killed sees it
+// for the first time again (BILLING B10); but after an end it begins anew.
 func (b *book) describe(d *Delta) {
-	b.Account, b.Customer, b.Product = d.Account, d.Customer, d.Product
-	b.Starts, b.Ends = d.Starts, d.Ends
+	if d.tells() {
+		b.Account, b.Customer, b.Product = d.Account, d.Customer, d.Product
+		anew := !b.Ends.IsZero() && d.Starts.After(b.Ends)
+		if b.Starts.IsZero() || anew || !d.Starts.IsZero() && d.Starts.Before(b.Starts) {
+			b.Starts = d.Starts
+		}
+		b.Ends = d.Ends
+	}
 	began := hourOf(b.Starts)
 	if !hourOf(b.First).Equal(began) {
 		b.First = time.Time{}

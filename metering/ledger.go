@@ -123,6 +123,11 @@ type Delta struct {
 	Tokens Tokens    // of Resolved and Moved: the checks, whose tokens are used from now on
 }
 
+// tells is true of a delta that knows anything of the license but its name.
+func (d *Delta) tells() bool {
+	return d.Account != "" || d.Customer != "" || d.Product != "" || !d.Starts.IsZero() || !d.Ends.IsZero()
+}
+
 // Memory is what a ledger knows of usage events.
 type Memory struct {
 	Known  []bool    // at the index of the id that was asked for

@@ -71,6 +71,47 @@ func (s *suite) begin() {
 	s.want("timestamp of a count in the second of the begin", rows[len(rows)-1].Timestamp, early.Hour.Add(2*time.Second))
 }
 
+// beginOnce counts as a process does that was killed before it wrote down what it knew of a license:
+// first it knows nothing of it, then it sees it for the first time.
+func (s *suite) beginOnce() {
+	s.start()
+	d := Delta(Hour(), 1, Bill(1))
+	d.Starts, d.First = Hour().Add(10*time.Minute), Hour().Add(20*time.Minute)
+	s.commit(d)
+	unknown := metering.Delta{
+		License: d.License, Feature: d.Feature, Hour: Hour(), Quantity: 1, First: Hour().Add(30 * time.Minute), Terms: d.Terms,
+	}
+	s.commit(unknown)
+	again := Delta(Hour().Add(time.Hour), 1, Bill(1))
+	again.Starts, again.First = again.Hour.Add(5*time.Minute), again.Hour.Add(5*time.Minute)
+	s.commit(again)
+	s.freeze(Hour().Add(126 * time.Minute))
+	rows := s.rows()
+	if len(rows) != 2 {
+		s.Fatalf("%d rows", len(rows))
+	}
+	s.want("timestamp of the first hour", rows[0].Timestamp, d.First)
+	s.want("timestamp of the second hour", rows[1].Timestamp, again.Hour)
+	s.want("whose it is", []string{rows[0].Product, rows[0].Account}, []string{d.Product, d.Account})
+}
+
+func (s *suite) beginAgain() {
+	s.start()
+	d := Delta(Hour(), 1, Bill(1))
+	d.Ends = Hour().Add(10 * time.Minute)
+	s.commit(d)
+	unknown := metering.Delta{License: d.License, Feature: d.Feature, Kind: metering.Issued, Minute: Hour(), Terms: d.Terms, Count: 1}
+	s.commit(unknown)
+	s.want("end that was known", s.rows()[0].Deadline, d.Ends.Add(time.Hour))
+	d.Ends = time.Time{}
+	d.Hour = Hour().Add(time.Hour)
+	d.Starts, d.First = d.Hour.Add(5*time.Minute), d.Hour.Add(10*time.Minute)
+	s.commit(d)
+	s.freeze(Hour().Add(126 * time.Minute))
+	rows := s.rows()
+	s.want("timestamp after the new begin", rows[len(rows)-1].Timestamp, d.First)
+}
+
 func (s *suite) wholeHours() {
 	s.start()
 	s.commit(Delta(Hour(), 3, Bill(1)))

@@ -63,6 +63,8 @@ func Run(t *testing.T, open Open) {
 		"B10 a frozen record never changes":                    (*suite).unchanged,
 		"B10 one quantity for a dimension and hour":            (*suite).oneQuantity,
 		"B10 the hour of the license's begin":                  (*suite).begin,
+		"B10 a license begins once, whoever forgets":           (*suite).beginOnce,
+		"B10 a license that had ended begins again":            (*suite).beginAgain,
 		"B10 sending is marked, a second time ambiguous":       (*suite).marked,
 		"B11 an open hour is never frozen":                     (*suite).wholeHours,
 		"B12 each answer has its state":                        (*suite).answers,
