@@ -171,7 +171,9 @@ func (r *run) settle() {
 	}
 	for state, rows := range status.Ledger {
 		if rows > 0 && state != "accepted" && state != "dry" { // zero records of the direct customer
-			t.Errorf("%d rows are %s", rows, state)
+			var page struct{ Rows []any }
+			must(t, s.Status(t.Context(), "/v1/usage?limit=1&state="+state, &page))
+			t.Errorf("%d rows are %s, such as %v", rows, state, page.Rows)
 		}
 	}
 }

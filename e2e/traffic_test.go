@@ -21,6 +21,8 @@ const (
 	fails, failsEvery = "500", 8
 	// trafficPause is what each of the workers rests after a request.
 	trafficPause = 4 * time.Millisecond
+	// reportPause is what lies between events: the commit of each takes with it all that was counted before.
+	reportPause = 300 * time.Millisecond
 )
 
 // book is an application that keeps for itself what it served, and when.
@@ -126,23 +128,27 @@ func (f *traffic) start() (stop func()) {
 	stopped := make(chan struct{})
 	var once sync.Once
 	var group sync.WaitGroup
-	for range workers {
+	begin := func(pause time.Duration, mine func(who int) bool, do func(*http.Client, int)) {
 		group.Go(func() {
 			client := http1()
 			for {
 				select {
 				case <-stopped:
 					return
-				case <-time.After(trafficPause):
+				case <-time.After(pause):
 				}
-				if who := int(f.next.Add(1)) % f.crowd.tenants; f.reports(who) {
-					f.report(client, who)
-				} else {
-					f.request(client, who)
+				who := int(f.next.Add(1)) % f.crowd.tenants
+				for !mine(who) {
+					who = (who + 1) % f.crowd.tenants
 				}
+				do(client, who)
 			}
 		})
 	}
+	for range workers {
+		begin(trafficPause, func(who int) bool { return !f.reports(who) }, f.request)
+	}
+	begin(reportPause, f.reports, f.report)
 	f.flow()
 	return func() {
 		once.Do(func() { close(stopped) })
