@@ -14,5 +14,6 @@
 // says what to do and holds nothing of his request. Every endpoint answers before there is
 // anything to answer. On an address that others can reach, nobody without the callers'
 // token or a verified certificate learns more than whether the process lives and is ready,
-// listen.public apart, which gives nothing away. Nothing but a tie and reported usage changes anything.
+// listen.public apart, which gives nothing away. Only ties, reported usage (usage_events.go) and what
+// people decide about the ledger (rebook.go) change anything.
 package api
