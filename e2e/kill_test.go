@@ -71,14 +71,17 @@ func TestB07NoKillAtAnyMomentLosesMoreThan50msOrBillsTwice(t *testing.T) {
 	}
 }
 
-// trafficPlan is the crowd's stage, with a route that counts at the check, and an Envoy that never gives a
-// check up on a busy machine: it would answer 503 to a request that weir has let through.
+// envoyTimeout is replaced in Envoy's configuration where counts are held against each other: on a busy machine Envoy
+// gives a check up that weir has answered already, says 503, and has no entry for it.
+var envoyTimeout = [2]string{"timeout: 0.5s}", "timeout: 20s}"}
+
+// trafficPlan is the crowd's stage, with a route that counts at the check.
 func trafficPlan(c *crowd, b *book) stage.Plan {
 	plan := c.plan()
 	plan.App = &sample.App{Web: b}
 	plan.Config = strings.Replace(plan.Config, "routes:\n", "routes:\n"+
 		"  - {name: checked, match: {path: \"/v1/checked/{id}\"}, meter: {feature: apiCalls, when: checked}}\n", 1)
-	plan.EnvoyConfig = strings.Replace(examples.Envoy, "timeout: 0.5s}", "timeout: 20s}", 1)
+	plan.EnvoyConfig = strings.Replace(examples.Envoy, envoyTimeout[0], envoyTimeout[1], 1)
 	return plan
 }
 

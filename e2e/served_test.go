@@ -115,6 +115,7 @@ func servedPlan(c *crowd, a *actor) stage.Plan {
 		"              routes:\n", servedEnvoy,
 		"          - name: envoy.filters.http.router\n", rateLimiter,
 		"to_log: [grpc-status]", "to_log: [grpc-status, x-units]",
+		envoyTimeout[0], envoyTimeout[1],
 		"          stat_prefix: ingress\n", "          stat_prefix: ingress\n          upgrade_configs: [{upgrade_type: websocket}]\n",
 	).Replace(examples.Envoy + overHTTP2)
 	return plan
