@@ -154,7 +154,7 @@ func (m *Meter) record(key policy.Key) *record {
 	r := m.records[key]
 	if r == nil {
 		r = &record{
-			meter: m, key: key, number: uint32(len(m.records)), tallies: map[string]*tally{},
+			meter: m, key: key, number: uint32(len(m.records)),
 			byIndex: make([]atomic.Pointer[tally], len(m.features)),
 		}
 		r.license.Store(&policy.License{Key: key})
@@ -235,6 +235,9 @@ func (r *record) tally(feature string) *tally {
 	defer r.mu.Unlock()
 	y := r.tallies[feature]
 	if y == nil {
+		if r.tallies == nil { // of 100,000 licenses few are used in an hour
+			r.tallies = map[string]*tally{}
+		}
 		y = &tally{record: r, feature: feature, name: tallyName(r.key, feature), waits: waits{turn: 1}}
 		r.tallies[feature] = y
 		r.meter.names.Store(y.name, y)
