@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/cache"
@@ -139,8 +140,19 @@ func (n *node) openProxy(p *policy.Policy) (http.Handler, error) {
 }
 
 // settle learns AWS's time before it matters. Without an answer weir starts all the
-// same, on the local clock.
+// same, on the local clock. Probes are answered meanwhile; checks wait.
 func (n *node) settle(ctx context.Context) {
+	if n.doors.admin != nil {
+		starting, end := context.WithCancel(ctx)
+		var group errgroup.Group
+		group.Go(func() error { return api.NewStarting(n.doors.admin, n.log).Run(starting) })
+		defer func() {
+			end()
+			if err := group.Wait(); err != nil {
+				n.log.Warn("probes not answered during the start", "error", err)
+			}
+		}()
+	}
 	ctx, cancel := context.WithTimeout(ctx, min(settleTimeout, n.backoff())) // requests wait for it
 	defer cancel()
 	if err := n.aws.Clock.Settle(ctx); err != nil {
