@@ -51,12 +51,12 @@ func stacks() []*stack {
 }
 
 // endToEnd sends requests through the real Envoy. Nothing is pinned: Envoy, the server and
-// the load share the processors.
+// the load share the processors, and the servers use as many as they do by default.
 func (b *bench) endToEnd(ctx context.Context, r *report) (err error) {
 	if err := pin(os.Getpid(), serverCPU, loadCPU); err != nil {
 		return err
 	}
-	a, err := startNoop(ctx, "")
+	a, err := startNoop(ctx, "", nil)
 	if err != nil {
 		return err
 	}

@@ -176,7 +176,7 @@ func (b *bench) with(ctx context.Context, s shape, do func(a, weir *target) erro
 	if s.Socket != "" {
 		socket = fmt.Sprintf("%s/weir-bench-a-%d.sock", os.TempDir(), os.Getpid())
 	}
-	a, err := startNoop(ctx, socket)
+	a, err := startNoop(ctx, socket, onOne())
 	if err != nil {
 		return err
 	}

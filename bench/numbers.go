@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -35,6 +36,11 @@ func micro(d time.Duration) float64 { return float64(d) / float64(time.Microseco
 
 // of is the spread of a number over the rounds.
 func (r *row) of(number func(pair) float64) spread { return spreadOf(r.rounds, number) }
+
+// calmest is the round in which the machine held both up least.
+func (r *row) calmest() pair {
+	return slices.MinFunc(r.rounds, func(a, b pair) int { return cmp.Compare(a.a.p99+a.weir.p99, b.a.p99+b.weir.p99) })
+}
 
 // quantiles are latencies in microseconds at parts of all requests, the middle of the rounds.
 func (r *row) quantiles(of func(pair) *figure, parts []float64) []point {

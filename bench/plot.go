@@ -128,9 +128,9 @@ func text(b *strings.Builder, x, y int, anchor, s string) {
 	fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="%s">%s</text>`+"\n", x, y, anchor, html.EscapeString(s))
 }
 
-// short is a number with at most three digits that count.
+// short is a number with at least three digits that count.
 func short(n float64) string {
-	if n >= 1000 && n == math.Trunc(n) {
+	if n >= 1000 {
 		return thousands(n)
 	}
 	return fmt.Sprintf("%.3g", n)

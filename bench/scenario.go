@@ -76,7 +76,7 @@ func (s shape) plan(dir, weir string) (stage.Plan, error) {
 				s.Account(i), license(i))
 		}
 	}
-	return stage.Plan{Dir: dir, Weir: weir, Config: config.String(), Marketplace: market.String(), Env: []string{"GOMAXPROCS=1"}}, nil
+	return stage.Plan{Dir: dir, Weir: weir, Config: config.String(), Marketplace: market.String()}, nil
 }
 
 // pace is how the load comes.

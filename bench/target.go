@@ -38,8 +38,11 @@ type target struct {
 	end              func() error
 }
 
+// onOne is the environment of a server that has one processor to itself.
+func onOne() []string { return []string{"GOMAXPROCS=1"} }
+
 // startNoop starts A on TCP, or on the socket where one is given.
-func startNoop(ctx context.Context, socket string) (*target, error) {
+func startNoop(ctx context.Context, socket string, env []string) (*target, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("start A: %w", err)
@@ -57,7 +60,7 @@ func startNoop(ctx context.Context, socket string) (*target, error) {
 	}
 	t.metrics = "http://" + metrics + "/metrics"
 	cmd := exec.CommandContext(ctx, self, "noop", t.address, metrics)
-	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -88,6 +91,7 @@ func startWeir(ctx context.Context, weir string, s shape) (*target, error) {
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
+	plan.Env = onOne()
 	set, err := stage.Set(ctx, plan)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
