@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -151,7 +152,11 @@ func (a *Admin) usage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	rows, next, err := a.sources.Usage.Rows(r.Context(), f)
-	if err != nil {
+	switch {
+	case errors.Is(err, metering.ErrNoPage):
+		fail(w, http.StatusBadRequest, reasonInvalid, err.Error())
+		return
+	case err != nil:
 		a.log.Error("usage not listed", "error", err)
 		fail(w, http.StatusServiceUnavailable, reasonFault, "The ledger can't be read at the moment; the log says why.")
 		return

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -10,6 +11,15 @@ import (
 
 	"github.com/weirhq/weir/metering"
 )
+
+func TestAUsagePageThatIsNoneIsTheCallersMistake(t *testing.T) {
+	s := empty()
+	s.Usage = &ledger{err: fmt.Errorf("list rows: %w", metering.ErrNoPage)}
+	c, base := local(t, s)
+	if out, body := call(t, c, "GET", base+"/v1/usage?after=x", ""); out.StatusCode != 400 || !strings.Contains(body, `"reason":"invalid"`) {
+		t.Errorf("%d %s", out.StatusCode, body)
+	}
+}
 
 func TestUsageShowsRowsAndPassesTheFilterOn(t *testing.T) {
 	hour := time.Date(2026, 3, 10, 11, 0, 0, 0, time.UTC)

@@ -26,7 +26,7 @@ func (b *Bolt) Rows(ctx context.Context, f Filter) (rows []Row, next string, err
 	}
 	after, err := hex.DecodeString(f.After)
 	if err != nil {
-		return nil, "", fmt.Errorf("list rows: after %q is no next of an earlier page", f.After)
+		return nil, "", fmt.Errorf("list rows: after %q: %w", f.After, ErrNoPage)
 	}
 	err = b.view(func(t *boltTx) error {
 		filed, err := t.filedRows(ctx, &f, after, limit+1)

@@ -83,6 +83,8 @@ var (
 	ErrPlace = errors.New("unsettled usage belongs to another place")
 	// ErrNoRow means that the ledger holds no row of this id.
 	ErrNoRow = errors.New("no such record")
+	// ErrNoPage means that Filter.After is no next of an earlier page.
+	ErrNoPage = errors.New("no next of an earlier page")
 	// ErrNotLost means that nothing of a row can be rebooked: it is not refused, conflict or expired, or holds no units.
 	ErrNotLost = errors.New("nothing of this record can be rebooked")
 	// ErrEnded means that the license has ended: no hour of its is open.
