@@ -97,13 +97,8 @@ func TestEveryRowOfTheTableLeadsToAKey(t *testing.T) {
 	}
 	c := load(t, string(read(t, "testdata/example.good.yaml")))
 	for _, row := range pendings() {
-		if len(expand(valueOf(c), splitPath(row.path))) == 0 {
-			t.Errorf("%s leads nowhere", row.path)
-		}
-		for _, path := range expand(valueOf(c), splitPath(row.path)) {
-			if _, ok := valueAt(valueOf(c), path); !ok && !strings.Contains(row.path, "meter.") {
-				t.Errorf("%v leads nowhere", path)
-			}
+		if c.at(row.key) == nil {
+			t.Errorf("the example, which has every key, has no %s", row.key)
 		}
 	}
 }

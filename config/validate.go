@@ -150,9 +150,6 @@ func eachOf(n *yaml.Node, f func(key string, value *yaml.Node)) {
 	}
 }
 
-// isSet tells whether the file gives the value at path.
-func (c *Config) isSet(path []string) bool { return c.at(path...) != nil }
-
 // at is what the file gives at path; nil: nothing.
 func (c *Config) at(path ...string) *yaml.Node {
 	n := c.root

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/weirhq/weir/internal/listen"
 	"github.com/weirhq/weir/policy"
@@ -153,6 +152,3 @@ func (c *Config) Position(path ...string) (line, column int) {
 	n := locate(c.root, path, false)
 	return max(1, n.Line), max(1, n.Column)
 }
-
-// splitPath is policy.JoinPath's pattern of a table row, cut into steps.
-func splitPath(pattern string) []string { return strings.Split(pattern, ".") }

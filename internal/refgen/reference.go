@@ -54,7 +54,7 @@ most 4 MiB.
 const pendingPreface = `
 ## Not built yet
 
-weir validate takes these keys; weir serve says that it does not act on them. In a path * is each name or item.
+weir validate takes these keys; weir serve says that it does not act on them.
 
 `
 
