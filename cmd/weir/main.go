@@ -74,8 +74,8 @@ func main() {
 
 // run finds the verb, runs it and says what went wrong.
 func run(ctx context.Context, c *console, args []string) int {
-	if asksHelp(args) {
-		usage(c.out)
+	if group, ok := asksHelp(args); ok {
+		usage(c.out, group)
 		return exitOK
 	}
 	for _, v := range verbs() {
@@ -92,17 +92,17 @@ func run(ctx context.Context, c *console, args []string) int {
 	if len(args) > 0 {
 		fmt.Fprintf(c.err, "weir: no verb %q\n", strings.Join(args[:min(2, len(args))], " "))
 	}
-	usage(c.err)
+	usage(c.err, "")
 	return exitUsage
 }
 
-// asksHelp tells whether the arguments ask which verbs there are, all of them or those
-// that begin with one word, as in `weir usage -h`.
-func asksHelp(args []string) bool {
+// asksHelp tells whether the arguments ask which verbs there are: all of them, or those of a
+// group, which begin with one word, as in `weir usage -h`.
+func asksHelp(args []string) (group string, ok bool) {
 	if len(args) > 1 && slices.ContainsFunc(verbs(), func(v verb) bool { return strings.HasPrefix(v.name, args[0]+" ") }) {
-		args = args[1:]
+		group, args = args[0]+" ", args[1:]
 	}
-	return len(args) > 0 && slices.Contains([]string{"-h", "-help", "--help", "help"}, args[0])
+	return group, len(args) > 0 && slices.Contains([]string{"-h", "-help", "--help", "help"}, args[0])
 }
 
 // cutVerb takes the verb's words off the arguments.
@@ -192,10 +192,17 @@ func sayError(w io.Writer, err error) {
 	}
 }
 
-func usage(w io.Writer) {
-	fmt.Fprint(w, "usage: weir VERB [flags]\n\n")
+// usage writes the verbs whose names begin with group; "" is all of them.
+func usage(w io.Writer, group string) {
+	fmt.Fprintf(w, "usage: weir %sVERB [flags]\n\n", group)
 	for _, v := range verbs() {
-		fmt.Fprintf(w, "  %-14s %s\n", v.name, v.summary)
+		if strings.HasPrefix(v.name, group) {
+			fmt.Fprintf(w, "  %-14s %s\n", v.name, v.summary)
+		}
 	}
-	fmt.Fprintf(w, "\n`weir VERB -h` shows the flags of a verb. Not yet: %s.\n", strings.Join(later(), ", "))
+	fmt.Fprintf(w, "\n`weir %sVERB -h` shows the flags of a verb.", group)
+	if group == "" {
+		fmt.Fprintf(w, " Not yet: %s.", strings.Join(later(), ", "))
+	}
+	fmt.Fprintln(w)
 }

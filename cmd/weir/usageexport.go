@@ -23,7 +23,7 @@ const exportPage = 1000
 func usageExport(ctx context.Context, c *console, fs *flag.FlagSet, args []string) error {
 	file := fs.String("config", defaultConfig, "the configuration `FILE`")
 	at := adminFlag(fs)
-	format := fs.String("format", "csv", "csv, or jsonl: a JSON object on each line")
+	format := fs.String("format", "csv", "the `FORMAT`: csv, or jsonl, which is a JSON object on each line")
 	query := usageFlags(fs)
 	if _, err := parse(fs, args, 0); err != nil {
 		return err
