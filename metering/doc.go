@@ -12,6 +12,25 @@
 // held for a check in flight, counted in memory, then in the ledger's open hour, then in a frozen record, sent,
 // and at its end accepted, refused, conflict, expired, rebooked, stranded or dry.
 //
+// # Map
+//
+// From the request down to the disk, and from there to AWS; each part uses the next ones.
+//
+//   - In memory: meter.go and tally.go count, window.go counts a repeated check once. waits.go holds
+//     the checks in flight, whose tokens are token.go and tokenkey.go; resolve.go and ending.go end them,
+//     settle.go those that no entry came for. events.go and gathering.go take what the application reports.
+//   - By the clock: commit.go commits and freezes, lasthour.go sees to licenses that end, zero.go to
+//     hours without usage.
+//   - The contract: ledger.go is what any [Ledger] does, held to it by the package ledgertest. Its arithmetic is
+//     pure: book.go and pending.go for one license and feature, bits.go for used tokens, row.go for a
+//     record and its states.
+//   - The journal: journal.go answers commits, segment.go and change.go are what one file of it
+//     holds, journalfile.go writes it, journalread.go reads it after a crash, journalfold.go takes it over into the ledger.
+//   - The ledger on bbolt: bolt*.go, one file for each part of the contract, begun in bolt.go, which has the
+//     buckets. bookcode.go and code.go are a book's bytes; ledgerfile.go closes and verifies the file after trouble,
+//     aside.go begins a new one in the place of one that is damaged, salvage.go reads that.
+//   - To AWS: sending.go and round.go take what is due and settle it, backoff.go waits.
+//
 // # What it guarantees
 //
 // The rules are numbered B01 to B21; tests carry the number of the rule they prove.
