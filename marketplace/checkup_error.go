@@ -57,7 +57,7 @@ func newCheckupError(action string, err error) *CheckupError {
 
 // permits takes a refusal for proof where AWS looked at what it was asked for, and found nothing wrong but that.
 func permits(err error) bool {
-	return err == nil || isRefused(err) && !IsThrottle(err) && trouble(err) == TroubleOther
+	return err == nil || isRefused(err) && !isThrottle(err) && trouble(err) == TroubleOther
 }
 
 // deniedAction takes the action out of what AWS says of a denied call: "is not authorized to perform: sqs:ReceiveMessage on".

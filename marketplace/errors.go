@@ -22,8 +22,8 @@ type callError struct {
 func (e *callError) Error() string { return e.err.Error() }
 func (e *callError) Unwrap() error { return e.err }
 
-// IsThrottle tells that AWS refused a call because there were too many, and did nothing.
-func IsThrottle(err error) bool {
+// isThrottle tells that AWS refused a call because there were too many, and did nothing.
+func isThrottle(err error) bool {
 	var api smithy.APIError
 	if errors.As(err, &api) {
 		if _, ok := retry.DefaultThrottleErrorCodes[api.ErrorCode()]; ok {
@@ -36,26 +36,17 @@ func IsThrottle(err error) bool {
 	return status(err) == http.StatusTooManyRequests
 }
 
-// IsAmbiguous tells that AWS may or may not have done what the call asked for: a
+// isAmbiguous tells that AWS may or may not have done what the call asked for: a
 // request left, and no answer came that says clearly that nothing was done. A 5xx, a
 // time-out, a disconnect, an unreadable answer and a caller that went away are such. An
 // error of unknown origin is ambiguous.
-func IsAmbiguous(err error) bool {
+func isAmbiguous(err error) bool {
 	switch {
-	case err == nil, IsThrottle(err), isRefused(err):
+	case err == nil, isThrottle(err), isRefused(err):
 		return false
 	default:
 		return !isUnsent(err)
 	}
-}
-
-// IsTransient tells that the same call may succeed later without anyone doing anything:
-// it was throttled, is ambiguous, did not reach AWS, or its caller went away.
-func IsTransient(err error) bool {
-	if err == nil || isRefused(err) && !IsThrottle(err) {
-		return false
-	}
-	return IsThrottle(err) || IsAmbiguous(err) || isNetwork(err) || isContext(err)
 }
 
 // isRefused tells that AWS gave a clear answer, in words that could be read: no. A 408

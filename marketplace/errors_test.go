@@ -32,33 +32,33 @@ func TestB12WhatAnErrorMeans(t *testing.T) {
 	}
 	reset := &smithyhttp.RequestSendError{Err: &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", errors.New("connection reset"))}}
 	refusedConnection := &smithyhttp.RequestSendError{Err: &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}}
-	const transient, ambiguous, throttle = 1, 2, 4
+	const ambiguous, throttle = 1, 2
 	tests := []struct {
 		name   string
 		err    error
 		is     int
 		answer metering.Answer
 	}{
-		{"throttled", answered(400, "ThrottlingException"), transient | throttle, metering.NotRecorded},
-		{"throttled by a 503", answered(503, "ThrottlingException"), transient | throttle, metering.NotRecorded},
-		{"429 without a code", answered(429, "UnknownError"), transient | throttle, metering.NotRecorded},
-		{"License Manager's throttle", answered(400, "RateLimitExceededException"), transient | throttle, metering.NotRecorded},
-		{"500", answered(500, "InternalServiceErrorException"), transient | ambiguous, metering.Ambiguous},
-		{"503 in HTML", &callError{sent: true, err: unreadable}, transient | ambiguous, metering.Ambiguous},
-		{"200 that can't be read", &callError{sent: true, err: &smithy.DeserializationError{Err: errors.New("bad")}}, transient | ambiguous, metering.Ambiguous},
-		{"400 without a code", answered(400, "UnknownError"), transient | ambiguous, metering.Ambiguous},
-		{"408 of a proxy", answered(408, "RequestTimeout"), transient | ambiguous, metering.Ambiguous},
-		{"time-out", &callError{sent: true, err: &smithy.CanceledError{Err: context.DeadlineExceeded}}, transient | ambiguous, metering.Ambiguous},
-		{"time-out of the network", &callError{sent: true, err: &smithyhttp.RequestSendError{Err: os.ErrDeadlineExceeded}}, transient | ambiguous, metering.Ambiguous},
-		{"caller went away after the write", &callError{sent: true, err: &smithy.CanceledError{Err: context.Canceled}}, transient | ambiguous, metering.Ambiguous},
-		{"caller went away before the write", &callError{sent: false, err: &smithy.CanceledError{Err: context.Canceled}}, transient, metering.NotRecorded},
-		{"disconnect", &callError{sent: true, err: reset}, transient | ambiguous, metering.Ambiguous},
-		{"EOF", &callError{sent: true, err: &smithyhttp.RequestSendError{Err: io.EOF}}, transient | ambiguous, metering.Ambiguous},
-		{"error of unknown origin", errors.New("?"), transient | ambiguous, metering.Ambiguous},
-		{"connection refused", &callError{sent: false, err: refusedConnection}, transient, metering.NotRecorded},
-		{"connection refused, without a call around it", refusedConnection, transient, metering.NotRecorded},
-		{"no such host", &net.DNSError{Err: "no such host", Name: "metering", IsNotFound: true}, transient, metering.NotRecorded},
-		{"no certificate", &callError{sent: false, err: &smithyhttp.RequestSendError{Err: errors.New("tls: unknown authority")}}, transient, metering.NotRecorded},
+		{"throttled", answered(400, "ThrottlingException"), throttle, metering.NotRecorded},
+		{"throttled by a 503", answered(503, "ThrottlingException"), throttle, metering.NotRecorded},
+		{"429 without a code", answered(429, "UnknownError"), throttle, metering.NotRecorded},
+		{"License Manager's throttle", answered(400, "RateLimitExceededException"), throttle, metering.NotRecorded},
+		{"500", answered(500, "InternalServiceErrorException"), ambiguous, metering.Ambiguous},
+		{"503 in HTML", &callError{sent: true, err: unreadable}, ambiguous, metering.Ambiguous},
+		{"200 that can't be read", &callError{sent: true, err: &smithy.DeserializationError{Err: errors.New("bad")}}, ambiguous, metering.Ambiguous},
+		{"400 without a code", answered(400, "UnknownError"), ambiguous, metering.Ambiguous},
+		{"408 of a proxy", answered(408, "RequestTimeout"), ambiguous, metering.Ambiguous},
+		{"time-out", &callError{sent: true, err: &smithy.CanceledError{Err: context.DeadlineExceeded}}, ambiguous, metering.Ambiguous},
+		{"time-out of the network", &callError{sent: true, err: &smithyhttp.RequestSendError{Err: os.ErrDeadlineExceeded}}, ambiguous, metering.Ambiguous},
+		{"caller went away after the write", &callError{sent: true, err: &smithy.CanceledError{Err: context.Canceled}}, ambiguous, metering.Ambiguous},
+		{"caller went away before the write", &callError{sent: false, err: &smithy.CanceledError{Err: context.Canceled}}, 0, metering.NotRecorded},
+		{"disconnect", &callError{sent: true, err: reset}, ambiguous, metering.Ambiguous},
+		{"EOF", &callError{sent: true, err: &smithyhttp.RequestSendError{Err: io.EOF}}, ambiguous, metering.Ambiguous},
+		{"error of unknown origin", errors.New("?"), ambiguous, metering.Ambiguous},
+		{"connection refused", &callError{sent: false, err: refusedConnection}, 0, metering.NotRecorded},
+		{"connection refused, without a call around it", refusedConnection, 0, metering.NotRecorded},
+		{"no such host", &net.DNSError{Err: "no such host", Name: "metering", IsNotFound: true}, 0, metering.NotRecorded},
+		{"no certificate", &callError{sent: false, err: &smithyhttp.RequestSendError{Err: errors.New("tls: unknown authority")}}, 0, metering.NotRecorded},
 		{"no credentials", &callError{sent: false, err: errors.New("get identity: no EC2 IMDS role found")}, 0, metering.Unavailable},
 		{"role refused", &callError{sent: false, err: answered(400, "ValidationError")}, 0, metering.Unavailable},
 		{"access denied", answered(400, "AccessDeniedException"), 0, metering.Unavailable},
@@ -77,13 +77,10 @@ func TestB12WhatAnErrorMeans(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			err := fmt.Errorf("send usage: %w", tt.err)
-			if got, want := IsTransient(err), tt.is&transient != 0; got != want {
-				t.Errorf("transient %v, want %v", got, want)
-			}
-			if got, want := IsAmbiguous(err), tt.is&ambiguous != 0; got != want {
+			if got, want := isAmbiguous(err), tt.is&ambiguous != 0; got != want {
 				t.Errorf("ambiguous %v, want %v", got, want)
 			}
-			if got, want := IsThrottle(err), tt.is&throttle != 0; got != want {
+			if got, want := isThrottle(err), tt.is&throttle != 0; got != want {
 				t.Errorf("throttle %v, want %v", got, want)
 			}
 			if got := answerOf(err); got != tt.answer {
@@ -91,8 +88,8 @@ func TestB12WhatAnErrorMeans(t *testing.T) {
 			}
 		})
 	}
-	if IsTransient(nil) || IsAmbiguous(nil) || IsThrottle(nil) {
-		t.Error("no error is none of these")
+	if isAmbiguous(nil) || isThrottle(nil) {
+		t.Error("no error is neither")
 	}
 }
 

@@ -106,13 +106,13 @@ func (u *Usage) sendOnce(ctx context.Context, b batch) (refused bool) {
 // answerOf says what an error of the whole call means for its records (BILLING B12).
 func answerOf(err error) metering.Answer {
 	switch {
-	case isUnsent(err) && (IsThrottle(err) || isNetwork(err) || isContext(err)):
+	case isUnsent(err) && (isThrottle(err) || isNetwork(err) || isContext(err)):
 		return metering.NotRecorded
 	case isUnsent(err):
 		return metering.Unavailable // no credentials, no role, no endpoint
-	case IsThrottle(err):
+	case isThrottle(err):
 		return metering.NotRecorded
-	case IsAmbiguous(err):
+	case isAmbiguous(err):
 		return metering.Ambiguous
 	case isFaultOfRecord(err):
 		return metering.Faulty

@@ -118,11 +118,11 @@ func outcome(sent bool, err error) string {
 	switch {
 	case err == nil:
 		return "ok"
-	case IsThrottle(err):
+	case isThrottle(err):
 		return "throttled"
 	case isRefused(err):
 		return "refused"
-	case sent && IsAmbiguous(err):
+	case sent && isAmbiguous(err):
 		return "ambiguous"
 	default:
 		return "failed"
