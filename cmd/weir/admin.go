@@ -38,11 +38,16 @@ type admin struct {
 
 // adminFlag is the flag that names a running weir.
 func adminFlag(fs *flag.FlagSet) *string {
+	return urlFlag(fs, "admin", "`URL` of a running weir's admin address; else that of the configuration, else the state on disk", "http://127.0.0.1:9003")
+}
+
+// urlFlag is a flag whose value is a URL such as the one given.
+func urlFlag(fs *flag.FlagSet, name, usage, such string) *string {
 	var at string
-	fs.Func("admin", "`URL` of a running weir's admin address; else that of the configuration, else the state on disk", func(s string) error {
+	fs.Func(name, usage, func(s string) error {
 		u, err := url.Parse(s)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			return errors.New("want a URL such as http://127.0.0.1:9003")
+			return fmt.Errorf("want a URL such as %s", such)
 		}
 		at = s
 		return nil

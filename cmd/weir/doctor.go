@@ -3,12 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
-	"net/url"
 	"path/filepath"
 	"slices"
 
@@ -113,7 +111,7 @@ func doctor(ctx context.Context, c *console, fs *flag.FlagSet, args []string) er
 	file := fs.String("config", defaultConfig, "the configuration `FILE`")
 	at := adminFlag(fs)
 	asJSON := fs.Bool("json", false, "print JSON")
-	envoy := urlFlag(fs)
+	envoy := urlFlag(fs, "url", "a `URL` behind Envoy: one GET with a forged x-weir- header is sent there", "http://127.0.0.1:10000/")
 	if _, err := parse(fs, args, 0); err != nil {
 		return err
 	}
@@ -138,25 +136,11 @@ func doctor(ctx context.Context, c *console, fs *flag.FlagSet, args []string) er
 	return nil
 }
 
-// urlFlag is the flag that names a listener of Envoy.
-func urlFlag(fs *flag.FlagSet) *string {
-	var at string
-	fs.Func("url", "a `URL` behind Envoy: one GET with a forged x-weir- header is sent there", func(s string) error {
-		u, err := url.Parse(s)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			return errors.New("want a URL such as http://127.0.0.1:10000/")
-		}
-		at = s
-		return nil
-	})
-	return &at
-}
-
 // configuration tells what is no mistake in the file and still stands in the way.
 func (d *diagnosis) configuration(name string) {
 	for _, n := range d.cfg.NotYet() {
 		if n.Refuse {
-			d.fail(checkConfiguration, "take this key out, or let its routes be in shadow mode", "serve will not start: %s", n.Text(name))
+			d.fail(checkConfiguration, "take this key out", "serve will not start: %s", n.Text(name))
 		}
 	}
 	for _, w := range d.cfg.Warnings() {
