@@ -26,7 +26,7 @@ BOTO3_VERSION := 1.44.5
 MKDOCS_VERSION := 9.8.2
 
 # What depends on Envoy's own behaviour, and so runs with the oldest that weir supports as well.
-ENVOY_TESTS := EnvoyGuide|TheExpression|Spelling|Spoofed|UnixSocket|Billed
+ENVOY_TESTS := EnvoyGuide|TheExpression|Certificates|Spelling|Spoofed|UnixSocket|Billed
 
 export WEIR_ENVOY ?= $(ENVOY)
 export WEIR_FAULTFS ?= $(FAULTFS)
