@@ -89,7 +89,7 @@ func (c *Cache) replace(e *edit, r *reading, found *policy.License) (changed boo
 			return false
 		}
 	} else {
-		begun(next, r.began)
+		begun(next, r.began, c.term(next.Key))
 	}
 	e.put(made)
 	return true
@@ -107,10 +107,13 @@ func normal(found *policy.License, r *reading) *policy.License {
 }
 
 // begun dates a license that memory did not hold: AWS gives a start, or it began when
-// weir first saw it (BILLING B10).
-func begun(l *policy.License, now time.Time) {
+// weir first saw it (BILLING B10), which was before now where usage of its term was counted.
+func begun(l *policy.License, now, term time.Time) {
 	if l.Starts.IsZero() {
 		l.Starts = now
+		if !term.IsZero() && term.Before(now) {
+			l.Starts = term
+		}
 	}
 	l.TermStarts = l.Starts
 }
@@ -120,7 +123,7 @@ func begun(l *policy.License, now time.Time) {
 func inherit(next, old *policy.License, now time.Time) {
 	switch {
 	case !old.Ended.IsZero():
-		begun(next, now)
+		begun(next, now, time.Time{})
 		if next.Trial == nil { // what was told before the end says nothing of what came after it
 			next.Trial = &policy.Trial{Told: old.Ended}
 		}

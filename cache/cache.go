@@ -22,6 +22,10 @@ type Options struct {
 	Policy policy.Config
 	// BackOff is the longest pause after a read that failed; 0: a minute.
 	BackOff time.Duration
+	// Term says when the present term of a license began as far as its usage tells; zero: it tells
+	// nothing. A license of which AWS gives no start, and the copy on disk is lost, goes on with its
+	// term. nil: nothing is known.
+	Term func(policy.Key) time.Time
 }
 
 // Cache holds what buyers hold and keeps it true while Run runs.
@@ -30,6 +34,7 @@ type Cache struct {
 	products   map[string]policy.Product
 	sources    map[string]Source
 	counter    func(*policy.License) policy.Counter
+	term       func(policy.Key) time.Time
 	now        func() time.Time // AWS time
 	log        *slog.Logger
 	sweepEvery time.Duration
@@ -86,6 +91,9 @@ func New(o Options, p *policy.Policy, sources map[string]Source, dir string, cou
 		lost:  map[policy.Key]time.Time{},
 		asked: map[string]chan struct{}{}, disk: newDisk(dir, osFiles{}, log),
 		fixed: o.Policy.Tenants, plans: o.Policy.Plans, unwritten: map[string]struct{}{},
+	}
+	if c.term = o.Term; c.term == nil {
+		c.term = func(policy.Key) time.Time { return time.Time{} }
 	}
 	if c.maxBackOff <= 0 {
 		c.maxBackOff = time.Minute

@@ -38,6 +38,30 @@ func TestExpiryIsAMinimum(t *testing.T) {
 	})
 }
 
+func TestALicenseWhoseCopyIsLostGoesOnWithTheTermThatItsUsageTells(t *testing.T) {
+	source := &aws{}
+	source.put(held(arn1, initech, "basic"))
+	source.put(held(arn2, "222222222222", "basic"))
+	term := time.Now().UTC().Add(-time.Hour)
+	w := open(t, source, t.TempDir(), func(o *Options) {
+		o.Term = func(key policy.Key) time.Time {
+			if key == arn1 {
+				return term
+			}
+			return time.Time{}
+		}
+	})
+	if err := w.sweep(t.Context(), "acme"); err != nil {
+		t.Fatal(err)
+	}
+	if l, _ := w.Snapshot().License(arn1); !l.TermStarts.Equal(term) {
+		t.Errorf("term began %s, want %s", l.TermStarts, term)
+	}
+	if l, _ := w.Snapshot().License(arn2); !l.TermStarts.Equal(l.Read) {
+		t.Errorf("of a license without usage the term began %s, want when it was seen, %s", l.TermStarts, l.Read)
+	}
+}
+
 func TestSweepThatStillShowsTheOldDateEndsTheGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &aws{}

@@ -149,6 +149,25 @@ func (m *Meter) Counter(l *policy.License) policy.Counter {
 	return r
 }
 
+// Term is when the license's present term began, as far as its usage tells: zero where
+// nothing was counted, or where the license has ended since.
+func (m *Meter) Term(license policy.Key) (began time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.records[license]
+	if r == nil || !r.ends.IsZero() {
+		return time.Time{}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, y := range r.tallies {
+		y.mu.Lock()
+		began = latest(began, y.periods[policy.Term].Start)
+		y.mu.Unlock()
+	}
+	return began
+}
+
 // record finds or makes the record of a license; m.mu is held, or nobody else knows m yet.
 func (m *Meter) record(key policy.Key) *record {
 	r := m.records[key]

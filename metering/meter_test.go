@@ -105,6 +105,24 @@ func TestB06ATermBeginsAnewWhenItsStartMovesLater(t *testing.T) {
 	}
 }
 
+func TestB06ATermIsKnownAfterARestart(t *testing.T) {
+	l, began := bolt(t), ledgertest.Hour().AddDate(0, -3, 0)
+	m := newMeter(t, l, new(clock).at(ledgertest.Hour()))
+	if got := m.Term(ledgertest.License); !got.IsZero() {
+		t.Errorf("of a license that counted nothing: %s", got)
+	}
+	m.Counter(license(ledgertest.License)).Take(one("", ledgertest.Hour(), policy.Terms{Included: 10, Every: policy.Term, Since: began}))
+	must(t, m.Flush(t.Context()))
+	m = newMeter(t, l, new(clock).at(ledgertest.Hour()))
+	if got := m.Term(ledgertest.License); !got.Equal(began) {
+		t.Errorf("got %s, want %s", got, began)
+	}
+	must(t, l.FreezeLicense(t.Context(), ledgertest.Hour(), ledgertest.License, ledgertest.Hour()))
+	if got := newMeter(t, l, new(clock).at(ledgertest.Hour())).Term(ledgertest.License); !got.IsZero() {
+		t.Errorf("after its end: %s", got)
+	}
+}
+
 func TestB06ATermHoldsWhatOtherPlansCountedInIt(t *testing.T) {
 	l, renewed := bolt(t), ledgertest.Hour().Add(-time.Hour)
 	m := newMeter(t, l, new(clock).at(ledgertest.Hour()))

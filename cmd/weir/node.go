@@ -185,7 +185,7 @@ func (n *node) openCache(p *policy.Policy) error {
 			sources[name] = n.aws.Entitlements(name, product)
 		}
 	}
-	o := cache.Options{Updates: n.cfg.Updates, Policy: n.cfg.Policy, BackOff: n.backoff()}
+	o := cache.Options{Updates: n.cfg.Updates, Policy: n.cfg.Policy, BackOff: n.backoff(), Term: n.meter.Term}
 	if n.cache, err = cache.New(o, p, sources, n.cfg.State, n.meter.Counter, n.aws.Clock.Now, n.log, n.reg); err != nil {
 		return err
 	}
