@@ -66,7 +66,7 @@ func (d *dispatched) send(hour time.Time, until metering.State) metering.Row {
 	log := slog.New(slog.DiscardHandler)
 	place := metering.Place{Region: "eu-central-1", Agreements: map[string]string{"acme": policy.AgreementsConcurrent}}
 	now := func() time.Time { return d.now }
-	l, err := metering.OpenBolt(filepath.Join(d.t.TempDir(), "ledger.db"), cfg, place, now, log, nil)
+	l, err := metering.OpenJournal(filepath.Join(d.t.TempDir(), "ledger.db"), cfg, place, now, log, nil)
 	if err != nil {
 		d.t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ import (
 // present is in the hour in which the files of these tests get damaged.
 func present() time.Time { return ledgertest.Hour().Add(15*time.Hour + 20*time.Minute) }
 
-// openAnyway opens a ledger as weir does when it serves.
+// openAnyway opens a ledger as weir does when it serves, without its journal.
 func openAnyway(t testing.TB, path string, now func() time.Time, log *slog.Logger) *metering.Bolt {
 	t.Helper()
 	b, err := metering.OpenBoltOrSetAside(path, metering.DefaultConfig(), place(), now, log, nil)

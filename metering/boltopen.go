@@ -14,21 +14,15 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// OpenBolt opens the ledger in the file at path, and makes it where there is none.
-// ErrInUse tells of another process that holds it, ErrCorrupt that the file is torn;
-// it is then left as it is.
-func OpenBolt(path string, cfg Config, place Place, now func() time.Time, log *slog.Logger, reg prometheus.Registerer) (*Bolt, error) {
+// newBolt is the ledger in the file at path, which start opens. aside tells that a file which is torn is set
+// aside, then and at any later time, to go on with a new one (BILLING B20).
+func newBolt(path string, cfg Config, place Place, now func() time.Time, log *slog.Logger, aside bool) *Bolt {
 	b := &Bolt{cfg: cfg, place: place, now: now, log: log}
 	b.file = &ledgerFile{path: path, log: log, verify: b.verify}
-	return b.start(reg, nil)
-}
-
-// OpenBoltOrSetAside opens the ledger as OpenBolt does, and sets a file that is torn
-// aside, now and at any later time, to go on with a new one (BILLING B20).
-func OpenBoltOrSetAside(path string, cfg Config, place Place, now func() time.Time, log *slog.Logger, reg prometheus.Registerer) (*Bolt, error) {
-	b := &Bolt{cfg: cfg, place: place, now: now, log: log}
-	b.file = &ledgerFile{path: path, log: log, verify: b.verify, setAside: b.setAside}
-	return b.start(reg, nil)
+	if aside {
+		b.file.setAside = b.setAside
+	}
+	return b
 }
 
 // start opens the file for the first time. What is unsettled has to be there before the place is

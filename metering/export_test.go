@@ -1,6 +1,22 @@
 package metering
 
-import "context"
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// OpenBolt opens a ledger as OpenJournal does, without a journal: the tests hold it to the contract by itself too.
+func OpenBolt(path string, cfg Config, place Place, now func() time.Time, log *slog.Logger, reg prometheus.Registerer) (*Bolt, error) {
+	return newBolt(path, cfg, place, now, log, false).start(reg, nil)
+}
+
+// OpenBoltOrSetAside opens one as OpenJournalOrSetAside does.
+func OpenBoltOrSetAside(path string, cfg Config, place Place, now func() time.Time, log *slog.Logger, reg prometheus.Registerer) (*Bolt, error) {
+	return newBolt(path, cfg, place, now, log, true).start(reg, nil)
+}
 
 // Tick does what Run does every second.
 func (m *Meter) Tick(ctx context.Context) error { return m.close(ctx) }

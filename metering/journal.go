@@ -92,20 +92,17 @@ type standing struct {
 	in     *segment
 }
 
-// OpenJournal opens the ledger in the file at path as OpenBolt does, with its journal beside it, and
-// takes over what a crash has left in that. A journal that is damaged where it was acknowledged is an ErrCorrupt.
+// OpenJournal opens the ledger in the file at path with its journal beside it, makes what is not there, and takes over
+// what a crash has left in the journal. ErrInUse tells of another process that holds the file, ErrCorrupt that it
+// is torn, or the journal is where it was acknowledged; both are then left as they are.
 func OpenJournal(path string, cfg Config, place Place, now func() time.Time, log *slog.Logger, reg prometheus.Registerer) (*Journal, error) {
-	b := &Bolt{cfg: cfg, place: place, now: now, log: log}
-	b.file = &ledgerFile{path: path, log: log, verify: b.verify}
-	return newJournal(b, false, reg)
+	return newJournal(newBolt(path, cfg, place, now, log, false), false, reg)
 }
 
-// OpenJournalOrSetAside opens the ledger as OpenBoltOrSetAside does, with its journal beside it. A
-// file of the journal that is damaged is set aside, once what is whole in it is counted (BILLING B20).
+// OpenJournalOrSetAside opens the ledger as OpenJournal does, and sets a file that is torn aside, now and at any later
+// time, to go on with a new one; a file of the journal once what is whole in it is counted (BILLING B20).
 func OpenJournalOrSetAside(path string, cfg Config, place Place, now func() time.Time, log *slog.Logger, reg prometheus.Registerer) (*Journal, error) {
-	b := &Bolt{cfg: cfg, place: place, now: now, log: log}
-	b.file = &ledgerFile{path: path, log: log, verify: b.verify, setAside: b.setAside}
-	return newJournal(b, true, reg)
+	return newJournal(newBolt(path, cfg, place, now, log, true), true, reg)
 }
 
 func newJournal(b *Bolt, setAside bool, reg prometheus.Registerer) (*Journal, error) {

@@ -20,7 +20,7 @@ import (
 func ledgerFile(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "ledger.db")
-	b, err := metering.OpenBolt(path, metering.DefaultConfig(), metering.Place{}, time.Now, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	b, err := metering.OpenJournal(path, metering.DefaultConfig(), metering.Place{}, time.Now, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ import (
 
 func TestAStateInUseIsToldBeforeAWSIsAskedForItsTime(t *testing.T) {
 	dir := t.TempDir()
-	other, err := metering.OpenBolt(filepath.Join(dir, "ledger.db"), metering.Config{}, metering.Place{}, time.Now,
+	other, err := metering.OpenJournal(filepath.Join(dir, "ledger.db"), metering.Config{}, metering.Place{}, time.Now,
 		slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
