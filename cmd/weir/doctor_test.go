@@ -114,12 +114,15 @@ func (w *ward) edit(before, after string) {
 	w.config = strings.Replace(w.config, before, after, 1)
 }
 
-// file writes the configuration and gives its name.
+// file writes the configuration and gives its name. It is there whole or as it was: a weir that is starting reads it.
 func (w *ward) file() string {
 	w.Helper()
 	name := filepath.Join(w.dir, "weir.yaml")
 	text := strings.NewReplacer("DIR", w.dir, "AWS", w.aws).Replace(w.config)
-	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(name+".new", []byte(text), 0o600); err != nil {
+		w.Fatal(err)
+	}
+	if err := os.Rename(name+".new", name); err != nil {
 		w.Fatal(err)
 	}
 	return name
