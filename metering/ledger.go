@@ -45,8 +45,9 @@ type Ledger interface {
 	OtherWriters(ctx context.Context) ([]OtherWriter, error)
 	// Acknowledge forgets that sign of a product and returns it; false: there was none.
 	Acknowledge(ctx context.Context, product string) (OtherWriter, bool, error)
-	// Presence tells at which starts of hours weir was running; SetPresence keeps it (BILLING B16).
+	// Presence tells at which starts of hours weir was running (BILLING B16).
 	Presence(ctx context.Context) (Presence, error)
+	// SetPresence keeps it.
 	SetPresence(ctx context.Context, p Presence) error
 	// Prune removes the rows that ended longer ago than the ledger keeps them. Totals stay.
 	Prune(ctx context.Context, now time.Time) error
