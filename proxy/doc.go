@@ -4,7 +4,7 @@
 //
 // Start at [New] and [Server.Run]. A check comes in as Envoy's CheckRequest,
 // request.go turns it into a policy.Request, a [Decider] decides, and response.go turns the
-// Decision into a CheckResponse. No other file knows these two messages. Proxies that ask
+// Decision into a CheckResponse; package wire knows the bytes of both. Proxies that ask
 // over HTTP (nginx, Traefik, Caddy, Envoy's http_service) are answered by [Server.Forward]:
 // forwarded.go reads their questions, and the answers are made by the same code.
 //
