@@ -4,6 +4,7 @@
 # make lint   golangci-lint, generated documents fresh
 # make test-real  weir as it is installed and watched: the chart in a real Kubernetes API server, the image built and run, nginx, Caddy and
 #                 Traefik before it, Prometheus beside it, what deploy has for Istio and Envoy Gateway, the oldest Envoy (Linux, root)
+# make test-istio  the Envoy configuration that Istio's control plane makes of deploy/istio; ten minutes to build the first time
 # make image  dist/: static binaries with their SBOMs, and with buildah the images for amd64 and arm64
 # make build  bin/weir
 # make bench  what a check costs, against a server that does nothing: docs/benchmarks.md and its plots
@@ -31,7 +32,7 @@ ENVOY_TESTS := EnvoyGuide|TheExpression|Certificates|Spelling|Spoofed|UnixSocket
 export WEIR_ENVOY ?= $(ENVOY)
 export WEIR_FAULTFS ?= $(FAULTFS)
 
-.PHONY: demo bench test test-real real soak lint build image envoy faults docs docs-chart site clean
+.PHONY: demo bench test test-real test-istio real soak lint build image envoy faults docs docs-chart site clean
 
 build:
 	go build -trimpath -o bin/weir ./cmd/weir
@@ -56,6 +57,10 @@ test-real: image $(ENVOY)
 	WEIR_REAL=$(REAL)/bin WEIR_REQUIRE_REAL=1 WEIR_REQUIRE_ENVOY=1 unshare --net --pid --fork --kill-child --mount-proc sh -c \
 		'ip link set lo up && exec go test -count=1 -p 1 -timeout 30m ./e2e/install ./e2e/watch ./e2e/forward ./e2e/gateways'
 	WEIR_ENVOY=$(REAL)/bin/envoy-oldest WEIR_REQUIRE_ENVOY=1 go test -count=1 -timeout 15m -run '$(ENVOY_TESTS)' ./e2e
+
+# Not part of test-real: building Istio takes as long as all of that.
+test-istio:
+	cd tools/istio && go test -count=1 .
 
 # The real servers and tools; each is built or fetched once.
 real: | $(CACHE)
