@@ -173,13 +173,13 @@ func (b *book) hours() []time.Time {
 	return hours
 }
 
-// total is how the book stands, for the writer.
+// total is how the book stands, for the writer; what it says of checks is good until the next apply.
 func (b *book) total(writer string) Total {
 	t := Total{
 		License: b.License, Feature: b.Feature, Seq: b.Writers[writer], Periods: b.Periods,
 		Counted: b.Counted, Included: b.Included, Billable: b.Billable, Overrun: b.Overrun, Unpriced: b.Unpriced,
-		Closed: b.Closed, Issued: b.Pending.Issued, Resolved: b.Pending.Resolved, Pending: slices.Clone(b.Pending.Cells), Settled: b.Pending.Settled,
-		Turns: slices.Clone(b.Pending.Turns),
+		Closed: b.Closed, Issued: b.Pending.Issued, Resolved: b.Pending.Resolved, Pending: b.Pending.Cells, Settled: b.Pending.Settled,
+		Turns: b.Pending.Turns,
 	}
 	if b.Closed.After(b.Ends) {
 		t.Ends = b.Ends

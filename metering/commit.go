@@ -32,6 +32,18 @@ type commit struct {
 	deltas []Delta
 }
 
+// keepElements bounds the memory that one list keeps for its next use: about 4 MiB of deltas.
+const keepElements = 8192
+
+// again empties a list; what it took of memory serves the next use, unless a burst has made that large.
+func again[T any](list []T) []T {
+	if cap(list) > keepElements {
+		return nil
+	}
+	clear(list)
+	return list[:0]
+}
+
 // Run commits what is counted within 50 ms and freezes hours that have ended, until
 // ctx ends; then it commits what is left. Its error is of that last commit.
 func (m *Meter) Run(ctx context.Context) error {
@@ -262,7 +274,7 @@ func (c *commit) add(l *policy.License, feature string, epoch uint64, d *drained
 		Starts: l.Starts, Ends: l.Ended,
 	}
 	for i := range d.moves {
-		move, next := &d.moves[i], base
+		move, next := &d.moves[i], c.next(&base)
 		next.Kind, next.Minute, next.Terms = move.kind, minuteTime(move.from.minute), move.terms
 		next.Count, next.Quantity, next.Held, next.Tokens = move.count, move.units, move.held, move.tokens
 		switch move.kind {
@@ -271,11 +283,15 @@ func (c *commit) add(l *policy.License, feature string, epoch uint64, d *drained
 		case Moved:
 			next.To = minuteTime(move.to)
 		}
-		c.deltas = append(c.deltas, next)
 	}
 	for i := range d.counts {
-		cell, next := &d.counts[i], base
+		cell, next := &d.counts[i], c.next(&base)
 		next.Hour, next.First, next.Quantity, next.Terms = cell.hour, cell.first, cell.quantity, cell.terms
-		c.deltas = append(c.deltas, next)
 	}
+}
+
+// next appends a delta that begins as base does; the pointer is good until the next call.
+func (c *commit) next(base *Delta) *Delta {
+	c.deltas = append(c.deltas, *base)
+	return &c.deltas[len(c.deltas)-1]
 }

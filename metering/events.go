@@ -222,7 +222,7 @@ func (m *Meter) write(ctx context.Context) error {
 			m.known(d.License).tally(d.Feature).settle(&totals[i])
 		}
 	}
-	m.batch.deltas = nil
+	m.batch.deltas = again(m.batch.deltas)
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,17 +70,17 @@ type writing struct {
 	fresh   []*Delta    // those that their book does not hold yet
 	of      []*standing // of these, by index
 	changes []*change   // of these, in the segment that is written
+	totals  []Total     // of all its deltas, by index: the caller's until the next commit
 	body    []byte
 	frames  []byte
 }
 
 // reset forgets the commit; what it took of memory serves the next one.
 func (w *writing) reset() {
-	clear(w.places)
-	clear(w.fresh)
-	clear(w.of)
-	clear(w.changes)
-	w.places, w.fresh, w.of, w.changes = w.places[:0], w.fresh[:0], w.of[:0], w.changes[:0]
+	w.places, w.fresh, w.of, w.changes = again(w.places), again(w.fresh), again(w.of), again(w.changes)
+	if cap(w.totals) > keepElements {
+		w.totals = nil
+	}
 	if cap(w.body) > keepBytes {
 		w.body, w.frames = nil, nil
 	}
@@ -182,15 +183,15 @@ func (j *Journal) commit(writer string, seq uint64, deltas []Delta) ([]Total, er
 		}
 		j.show(writer, seq)
 	}
-	totals := make([]Total, len(deltas))
+	w.totals = slices.Grow(again(w.totals), len(deltas))
 	for i, k := range w.places {
 		if i > 0 && k == w.places[i-1] {
-			totals[i] = totals[i-1]
+			w.totals = append(w.totals, w.totals[i-1])
 		} else {
-			totals[i] = k.total(writer)
+			w.totals = append(w.totals, k.total(writer))
 		}
 	}
-	return totals, nil
+	return w.totals, nil
 }
 
 // show takes the fresh deltas over into books and changes.

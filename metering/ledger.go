@@ -17,7 +17,8 @@ import (
 // any implementation has to fulfil.
 type Ledger interface {
 	// Commit adds. The writer's sequence is remembered with each value that it changes: one
-	// that is not above the last changes nothing there. Totals are those after the commit, at the index of their delta.
+	// that is not above the last changes nothing there. Totals are those after the commit, at the index of their delta;
+	// they are good until the next Commit. Of the deltas nothing is kept but their tokens and events.
 	Commit(ctx context.Context, writer string, seq uint64, deltas []Delta) ([]Total, error)
 	// Freeze turns the open hours that ended at least the ledger's closing time
 	// before now into records that never change, and adds records of 0.
