@@ -13,7 +13,7 @@ import (
 type followUp struct {
 	target
 	why     why
-	license policy.Key // that a hint named
+	told    []toldEnd // by its hints
 	at      due
 	after   []due         // the reads after this one, as long as none shows a change
 	pause   time.Duration // since the last failure; 0: none
@@ -78,8 +78,8 @@ func (c *Cache) follow(f followUp, at due) {
 			c.askSweep(f.product)
 		}
 		return
-	case ok && f.license == "":
-		f.license = present.license
+	case ok:
+		f.told = append(present.told, f.told...)
 	}
 	c.following.all[key] = &f
 }
@@ -111,8 +111,8 @@ func (c *Cache) followDue() {
 // followNow makes one follow-up's read and decides what follows it.
 func (c *Cache) followNow(ctx context.Context, f *followUp) {
 	changed, err := c.readAndWait(ctx, f.target)
-	if over := c.followOn(f, changed, err); over && f.license != "" {
-		c.untell(f.license)
+	if over := c.followOn(f, changed, err); over {
+		c.untell(f.told...)
 	}
 }
 

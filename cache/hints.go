@@ -62,7 +62,7 @@ func (c *Cache) hintProduct(ctx context.Context, product string, h Hint) (change
 		return false, nil
 	}
 	if h.License != "" && h.Ended {
-		c.tell(h)
+		h.At = c.tell(h)
 	}
 	read, err := c.readFrom(t, true)
 	if err != nil {
@@ -171,8 +171,8 @@ func (c *Cache) answered(h Hint) bool {
 	return r.changed.After(h.At)
 }
 
-// tell notes that an event said that a license ended, at the event's time.
-func (c *Cache) tell(h Hint) {
+// tell notes that an event said that a license ended, and when: at the event's time.
+func (c *Cache) tell(h Hint) time.Time {
 	at := h.At
 	if at.IsZero() {
 		at = c.now()
@@ -182,13 +182,32 @@ func (c *Cache) tell(h Hint) {
 	if present, ok := c.snapshot.Load().License(h.License); ok && present.Ended.IsZero() {
 		c.told[h.License] = at
 	}
+	return at
 }
 
-// untell forgets it: no read has agreed.
-func (c *Cache) untell(key policy.Key) {
+// untell forgets what was told of an end: no read has agreed. What another event told stays.
+func (c *Cache) untell(ends ...toldEnd) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.told, key)
+	for _, end := range ends {
+		if at, ok := c.told[end.license]; ok && at.Equal(end.at) {
+			delete(c.told, end.license)
+		}
+	}
+}
+
+// toldEnd is the end of a license that an event told of.
+type toldEnd struct {
+	license policy.Key
+	at      time.Time
+}
+
+// told is the end that the hint told of, if it did.
+func (h *Hint) told() []toldEnd {
+	if !h.Ended {
+		return nil
+	}
+	return []toldEnd{{h.License, h.At}}
 }
 
 // followHint has a target read again whose read showed no change: AWS may show a
@@ -196,11 +215,11 @@ func (c *Cache) untell(key policy.Key) {
 // may have been the one that an earlier read showed.
 func (c *Cache) followHint(t target, h Hint) {
 	if shown := c.lastChange(t); !h.At.IsZero() && !h.At.After(shown) {
-		c.untell(h.License)
+		c.untell(h.told()...)
 		return
 	}
 	steps := c.hintSteps()
-	c.follow(followUp{target: t, why: whyHint, license: h.License, after: steps[1:]}, steps[0])
+	c.follow(followUp{target: t, why: whyHint, told: h.told(), after: steps[1:]}, steps[0])
 }
 
 // lastChange is when the last read that showed a change of the target began.

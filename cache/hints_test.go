@@ -70,6 +70,33 @@ func TestHintWithoutChangeIsReadAgainAfter2And10And60Seconds(t *testing.T) {
 	})
 }
 
+func TestAnEarlierHintTakesNothingFromOneThatToldOfAnEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &aws{}
+		source.put(held(arn1, initech, "basic"))
+		w := run(t, source, t.TempDir())
+		settle(time.Minute)
+		source.mu.Lock()
+		source.delay = time.Second
+		source.mu.Unlock()
+		done := make(chan error, 2)
+		hint := func(h Hint) {
+			_, err := w.Hint(t.Context(), h)
+			done <- err
+		}
+		go hint(Hint{Product: "acme", License: arn1, At: time.Now().Add(-time.Hour)})
+		time.Sleep(100 * time.Millisecond) // its read has its answer, and no change in it
+		source.drop(arn1)
+		go hint(Hint{Product: "acme", License: arn1, Account: initech, Ended: true, At: time.Now()})
+		for range 2 {
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.wants(t, "initech", "/any", policy.LicenseEnded)
+	})
+}
+
 func TestHintStopsReadingAgainWhenTheChangeIsSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &aws{}
