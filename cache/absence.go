@@ -60,7 +60,8 @@ func (c *Cache) expected(r *reading) []*policy.License {
 
 // conclude decides what it means that a read did not show a license: its end, if an
 // event told of it or if an earlier read did not show it either; else a second
-// read in 30 s, of all that the buyer holds, so that what replaced it is seen with its end.
+// read in 30 s. Only a read of all that the buyer holds ends it, so that what replaced it is seen with its
+// end: after an event one is under way.
 func (c *Cache) conclude(e *edit, r *reading, key policy.Key) (ended bool) {
 	present, ok := e.licenses.get(string(key))
 	if !ok || !present.license.Ended.IsZero() || present.license.Direct != "" || r.number <= e.behind(present) {
@@ -71,11 +72,12 @@ func (c *Cache) conclude(e *edit, r *reading, key policy.Key) (ended bool) {
 	if !missed {
 		a.shown = latest(present.license.Read, e.products[r.product].confirmed)
 	}
+	whole := r.subject.Kind != policy.SubjectLicense || r.target == c.buyerOf(present.license)
 	switch {
-	case told:
+	case told && whole:
 		c.end(e, r, present, at, false)
 		return true
-	case a.once && a.second.passed(r.began, r.local):
+	case a.once && whole && a.second.passed(r.began, r.local):
 		c.end(e, r, present, a.shown, a.swept)
 		return true
 	case !a.once:

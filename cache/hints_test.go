@@ -97,6 +97,41 @@ func TestAnEarlierHintTakesNothingFromOneThatToldOfAnEnd(t *testing.T) {
 	})
 }
 
+func TestAReadOfOneLicenseDoesNotEndItBeforeWhatReplacedItIsSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &aws{}
+		source.put(held(arn1, initech, "basic"))
+		w := run(t, source, t.TempDir())
+		settle(time.Minute)
+		slow := make(chan struct{})
+		source.mu.Lock()
+		source.hold = func(call string) {
+			if call == "account "+initech {
+				<-slow
+			}
+		}
+		source.mu.Unlock()
+		source.drop(arn1)
+		source.put(held(arn2, initech, "enterprise"))
+		done := make(chan error, 1)
+		go func() {
+			_, err := w.Hint(t.Context(), Hint{Product: "acme", License: arn1, Account: initech, Ended: true, At: time.Now()})
+			done <- err
+		}()
+		synctest.Wait()
+		w.hint(t, Hint{Product: "acme", License: arn1, At: time.Now()}) // such as an earlier one's further read
+		w.wants(t, "initech", "/any", policy.Allowed)
+		close(slow)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		w.wants(t, "initech", "/sso", policy.Allowed)
+		if l, _ := w.Snapshot().License(arn1); l.Ended.IsZero() {
+			t.Error("the replaced license has not ended")
+		}
+	})
+}
+
 func TestHintStopsReadingAgainWhenTheChangeIsSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &aws{}
