@@ -64,7 +64,7 @@ func (c *Cache) expected(r *reading) []*policy.License {
 // end: after an event one is under way.
 func (c *Cache) conclude(e *edit, r *reading, key policy.Key) (ended bool) {
 	present, ok := e.licenses.get(string(key))
-	if !ok || !present.license.Ended.IsZero() || present.license.Direct != "" || r.number <= e.behind(present) {
+	if !ok || !e.mayEnd(present, r) {
 		return false
 	}
 	at, told := c.told[key]
@@ -72,20 +72,31 @@ func (c *Cache) conclude(e *edit, r *reading, key policy.Key) (ended bool) {
 	if !missed {
 		a.shown = latest(present.license.Read, e.products[r.product].confirmed)
 	}
-	whole := r.subject.Kind != policy.SubjectLicense || r.target == c.buyerOf(present.license)
-	switch {
-	case told && whole:
+	buyer := c.buyerOf(present.license)
+	switch whole := r.covers(buyer); {
+	case whole && told:
 		c.end(e, r, present, at, false)
 		return true
-	case a.once && whole && a.second.passed(r.began, r.local):
+	case whole && a.once && a.second.passed(r.began, r.local):
 		c.end(e, r, present, a.shown, a.swept)
 		return true
 	case !a.once:
 		a.once, a.second = true, c.in(secondAfter)
 		c.absent[key] = a
-		c.follow(followUp{target: c.buyerOf(present.license), why: whyAbsent}, a.second)
+		c.follow(followUp{target: buyer, why: whyAbsent}, a.second)
 	}
 	return false
+}
+
+// mayEnd tells whether a read that did not show a license says something of it.
+func (e *edit) mayEnd(present *record, r *reading) bool {
+	return present.license.Ended.IsZero() && present.license.Direct == "" && r.number > e.behind(present)
+}
+
+// covers tells whether the reading shows all that the buyer holds: a read of one license does only where
+// AWS names nobody else.
+func (r *reading) covers(buyer target) bool {
+	return r.subject.Kind != policy.SubjectLicense || r.target == buyer
 }
 
 // end ends a license at the given instant (BILLING B15).

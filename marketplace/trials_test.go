@@ -37,7 +37,10 @@ func TestAFreeTrialIsKnownByTheTermsOfItsAgreement(t *testing.T) {
 	tried := w.tried(buyer, "")
 	paid := w.buy(acmeCode, "444455556666", `{"dimension": "basic", "value": 1}`)
 	s.gets(buyer, "acme", policy.Allowed)
-	w.pass(time.Minute)
+	w.passUntil("told of a trial", func() bool {
+		l, ok := s.cache.License(policy.Key(tried.LicenseArn))
+		return ok && l.License.Trial != nil
+	})
 	now := w.Clock.Now()
 	told := s.trial(tried.LicenseArn)
 	if !told.Free || told.Ends.Before(now.AddDate(0, 0, 14).Add(-time.Hour)) || told.Ends.After(now.AddDate(0, 0, 14)) {
@@ -59,8 +62,7 @@ func TestTermsThatIAMDeniesAreToldOnceAndDecideNothing(t *testing.T) {
 	w.tried(buyer, "")
 	w.tried("444455556666", "")
 	s.gets("444455556666", "acme", policy.Allowed)
-	w.pass(time.Minute)
-	eventually(t, "told of the refusal", func() bool { return w.calls("GetAgreementTerms") > 0 })
+	w.passUntil("told of the refusal", func() bool { return w.calls("GetAgreementTerms") > 0 })
 	s.gets(buyer, "acme", policy.Allowed)
 	if n := w.calls("GetAgreementTerms"); n != 1 {
 		t.Errorf("asked %d times what IAM denies, want once in an hour", n)
@@ -74,8 +76,7 @@ func TestASwiftNotificationIsNotReadAgainByTheWatch(t *testing.T) {
 	w.tried(buyer, "")
 	s.gets(buyer, "acme", policy.Allowed)
 	before := w.calls("GetEntitlements")
-	w.pass(time.Minute)
-	eventually(t, "looked", func() bool { return w.calls("GetAgreementTerms") == 1 })
+	w.passUntil("looked", func() bool { return w.calls("GetAgreementTerms") == 1 })
 	if n := w.calls("GetEntitlements") - before; n != 0 {
 		t.Errorf("%d more reads of what the event's read had shown", n)
 	}
