@@ -135,7 +135,7 @@ func inherit(next, old *policy.License, now time.Time) {
 	if next.Trial == nil { // no read of entitlements tells of it
 		next.Trial = old.Trial
 	}
-	ends, ended := lastExpiry(next), lastExpiry(old)
+	ends, ended := next.LastExpiry(), old.LastExpiry()
 	if ends.After(ended) && !ended.IsZero() {
 		next.TermStarts = now
 		if next.Trial != nil && next.Trial == old.Trial { // a trial does not renew
@@ -145,16 +145,6 @@ func inherit(next, old *policy.License, now time.Time) {
 	if next.Renewal == policy.RenewalUnknown && ends.Equal(ended) { // it was asked of this very date
 		next.Renewal = old.Renewal
 	}
-}
-
-// lastExpiry is the latest expiry of a license; zero: none.
-func lastExpiry(l *policy.License) (latest time.Time) {
-	for i := range l.Entitlements {
-		if e := l.Entitlements[i].Expires; e.After(latest) {
-			latest = e
-		}
-	}
-	return latest
 }
 
 // sameLicense tells whether two reads showed the same, whenever they did.

@@ -22,7 +22,7 @@ func (g *Gate) Charge(ctx context.Context, subject, feature string) policy.Charg
 	}
 	ctx, cancel := context.WithTimeout(ctx, budget(ctx))
 	defer cancel()
-	view := lookedUp{Snapshot: s, known: map[string]policy.Knowledge{}}
+	view := answered{s, who, map[string]policy.Knowledge{}}
 	for found.Result == policy.ChargeUnknown { // of one product after the other
 		view.known[found.Product] = g.cache.LookUp(ctx, who, found.Product)
 		view.Snapshot = g.cache.Snapshot()
@@ -56,27 +56,4 @@ func (c *Cache) isLegacyKey(text string) bool {
 		}
 	}
 	return false
-}
-
-// lookedUp is a snapshot with what look-ups of one subject said, by product: it is never
-// unknown again where they did.
-type lookedUp struct {
-	*Snapshot
-	known map[string]policy.Knowledge
-}
-
-var _ policy.View = lookedUp{}
-
-// Find answers for the subject that was looked up.
-func (l lookedUp) Find(who policy.Subject, product string) (*policy.Holding, policy.Knowledge) {
-	h, known := l.Snapshot.Find(who, product)
-	said, asked := l.known[product]
-	switch {
-	case known != policy.Unknown || !asked:
-		return h, known
-	case said == policy.Absent:
-		return nil, policy.Absent
-	default:
-		return nil, policy.Unanswered
-	}
 }

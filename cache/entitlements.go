@@ -37,7 +37,7 @@ func (g *Gate) entitled(ctx context.Context, tenant, product string) (policy.Ent
 	}
 	ctx, cancel := context.WithTimeout(ctx, budget(ctx))
 	defer cancel()
-	answer := answered{nil, who, product, g.cache.LookUp(ctx, who, product)}
-	answer.Snapshot = g.cache.Snapshot()
+	said := map[string]policy.Knowledge{product: g.cache.LookUp(ctx, who, product)}
+	answer := answered{g.cache.Snapshot(), who, said}
 	return g.policy.Entitled(answer, who, product, now)
 }

@@ -88,7 +88,7 @@ func (g *Gate) decideUnknown(ctx context.Context, r *policy.Request, now time.Ti
 	if r.Steps != nil {
 		r.Steps.Lines = append(r.Steps.Lines, foundLine(known))
 	}
-	return g.policy.Decide(r, answered{g.cache.Snapshot(), who, product, known}, now)
+	return g.policy.Decide(r, answered{g.cache.Snapshot(), who, map[string]policy.Knowledge{product: known}}, now)
 }
 
 func budget(ctx context.Context) time.Duration {
@@ -110,12 +110,11 @@ func foundLine(known policy.Knowledge) string {
 	}
 }
 
-// answered is a snapshot in which one subject has been looked up.
+// answered is a snapshot with what look-ups of one subject said, by product.
 type answered struct {
 	*Snapshot
-	who     policy.Subject
-	product string
-	known   policy.Knowledge
+	who   policy.Subject
+	known map[string]policy.Knowledge
 }
 
 var _ policy.View = answered{}
@@ -124,10 +123,11 @@ var _ policy.View = answered{}
 // request would be looked up without end.
 func (a answered) Find(who policy.Subject, product string) (*policy.Holding, policy.Knowledge) {
 	h, known := a.Snapshot.Find(who, product)
+	said, asked := a.known[product]
 	switch {
-	case known != policy.Unknown || who != a.who || product != a.product:
+	case known != policy.Unknown || who != a.who || !asked:
 		return h, known
-	case a.known == policy.Absent:
+	case said == policy.Absent:
 		return nil, policy.Absent
 	default:
 		return nil, policy.Unanswered

@@ -126,7 +126,7 @@ func (c *Cache) Licenses(after policy.Key, limit int) (page []LicenseStatus, mor
 func (c *Cache) licenseStatus(s *Snapshot, l *policy.License, now time.Time) LicenseStatus {
 	confirmed := s.Confirmed(l.Product)
 	status := LicenseStatus{
-		License: l, Expires: lastExpiry(l), Confirmed: l.Read,
+		License: l, Expires: l.LastExpiry(), Confirmed: l.Read,
 		Plan:  c.policy.PlanOf(l, confirmed, now),
 		State: c.policy.LicenseState(l, confirmed, now),
 	}

@@ -82,7 +82,7 @@ func (t *boltTx) endSets(e *dueEntry) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return !r.Ends.IsZero() && r.Deadline.Equal(r.Ends.Add(time.Hour)), nil
+	return !r.Ends.IsZero() && r.Deadline.Equal(r.Ends.Add(takenAfterEnd)), nil
 }
 
 // endRows brings the deadlines of a license's unsettled rows in line with its end. The rows are looked for

@@ -38,17 +38,15 @@ func (c *coder) uint64(v *uint64) {
 }
 
 func (c *coder) int64(v *int64) {
-	if !c.reading {
-		c.buf = binary.AppendVarint(c.buf, *v)
-		return
-	}
-	n := 0
-	if *v, n = binary.Varint(c.buf); n <= 0 {
-		c.unread()
-		return
-	}
-	c.buf = c.buf[n:]
+	wide := zigzag(*v)
+	c.uint64(&wide)
+	*v = zagzig(wide)
 }
+
+// zigzag has numbers near 0 short, also those below it (encoding/binary: Varint); zagzig undoes it.
+func zigzag(v int64) uint64 { return uint64(v<<1 ^ v>>63) }
+
+func zagzig(v uint64) int64 { return int64(v>>1) ^ -int64(v&1) }
 
 // small is a number of a type of its own, or a bool as 0 and 1.
 func small[T ~uint8 | ~uint32](c *coder, v *T) {
@@ -70,16 +68,14 @@ func (c *coder) bool(v *bool) {
 func (c *coder) time(v *time.Time) {
 	var seconds, nanos uint64 // 0: the zero time; else zigzag of Unix seconds, and 1
 	if !c.reading && !v.IsZero() {
-		s := v.Unix()
-		seconds, nanos = uint64(s<<1^s>>63)+1, uint64(v.Nanosecond())
+		seconds, nanos = zigzag(v.Unix())+1, uint64(v.Nanosecond())
 	}
 	if c.uint64(&seconds); seconds == 0 {
 		*v = time.Time{}
 		return
 	}
 	if c.uint64(&nanos); c.reading {
-		zigzag := seconds - 1
-		*v = time.Unix(int64(zigzag>>1)^-int64(zigzag&1), int64(nanos)).UTC()
+		*v = time.Unix(zagzig(seconds-1), int64(nanos)).UTC()
 	}
 }
 

@@ -269,10 +269,7 @@ func (m *Meter) drain() {
 
 // add adds what one tally hands over.
 func (c *commit) add(l *policy.License, feature string, epoch uint64, d *drained) {
-	base := Delta{
-		License: l.Key, Account: l.Account, Customer: l.Customer, Product: l.Product, Feature: feature,
-		Starts: l.Starts, Ends: l.Ended,
-	}
+	base := deltaOf(l, feature)
 	for i := range d.moves {
 		move, next := &d.moves[i], c.next(&base)
 		next.Kind, next.Minute, next.Terms = move.kind, minuteTime(move.from.minute), move.terms
@@ -287,6 +284,14 @@ func (c *commit) add(l *policy.License, feature string, epoch uint64, d *drained
 	for i := range d.counts {
 		cell, next := &d.counts[i], c.next(&base)
 		next.Hour, next.First, next.Quantity, next.Terms = cell.hour, cell.first, cell.quantity, cell.terms
+	}
+}
+
+// deltaOf is what every delta says of a license and feature.
+func deltaOf(l *policy.License, feature string) Delta {
+	return Delta{
+		License: l.Key, Account: l.Account, Customer: l.Customer, Product: l.Product, Feature: feature,
+		Starts: l.Starts, Ends: l.Ended,
 	}
 }
 

@@ -5,9 +5,6 @@ import (
 	"time"
 )
 
-// takenAfterEnd is how long after a license's end AWS takes its usage (AWS: BatchMeterUsage).
-const takenAfterEnd = time.Hour
-
 // gathering makes the deltas of one commit out of batches of usage events.
 type gathering struct {
 	meter  *Meter
@@ -126,11 +123,11 @@ func (g *gathering) enter(n *entered) {
 		}
 	}
 	g.places[n.tally] = append(g.places[n.tally], len(g.deltas))
-	g.deltas = append(g.deltas, Delta{
-		License: l.Key, Account: l.Account, Customer: l.Customer, Product: l.Product, Feature: n.event.Feature,
-		Hour: hour, Else: hourOf(g.now), Quantity: n.event.Quantity, First: first, Starts: l.Starts, Ends: l.Ended,
-		Late: late, Terms: n.event.Terms, Events: []EventID{n.event.ID}, Seen: g.now,
-	})
+	d := deltaOf(l, n.event.Feature)
+	d.Hour, d.Else, d.First, d.Late = hour, hourOf(g.now), first, late
+	d.Quantity, d.Terms = n.event.Quantity, n.event.Terms
+	d.Events, d.Seen = []EventID{n.event.ID}, g.now
+	g.deltas = append(g.deltas, d)
 }
 
 // counts is the second for which an event counts: its time, if the hour of that can still be

@@ -31,7 +31,7 @@ func (h *lastHour) moot(l *policy.License) bool {
 	if h.date.IsZero() {
 		return l.Ended.IsZero()
 	}
-	return !l.Ended.IsZero() || !dateOf(l).Equal(h.date)
+	return !l.Ended.IsZero() || !l.LastExpiry().Equal(h.date)
 }
 
 // freezeSoon puts a license on the list of last hours; m.mu is held.
@@ -41,14 +41,6 @@ func (m *Meter) freezeSoon(r *record, date time.Time) {
 	}
 	m.last = append(m.last, lastHour{record: r, date: date, until: m.now().Add(lastWait), local: time.Now().Add(lastWait)})
 	m.wakeUp()
-}
-
-// dateOf is the date up to which AWS promised the license: an expiry is a minimum. Zero: none.
-func dateOf(l *policy.License) (date time.Time) {
-	for i := range l.Entitlements {
-		date = latest(date, l.Entitlements[i].Expires)
-	}
-	return date
 }
 
 // lookAtDates looks which licenses' dates have passed since the last look. The hours before
@@ -62,7 +54,7 @@ func (m *Meter) lookAtDates(now, closed time.Time) {
 	m.nextDate = time.Time{}
 	for _, r := range m.records {
 		l := r.license.Load()
-		date := dateOf(l)
+		date := l.LastExpiry()
 		switch {
 		case date.IsZero() || !l.Ended.IsZero():
 		case now.Before(date):

@@ -144,7 +144,7 @@ func (m *Meter) Counter(l *policy.License) policy.Counter {
 		if !l.Ended.IsZero() && !l.Ended.Equal(r.ends) {
 			m.freezeSoon(r, time.Time{})
 		}
-		m.expect(dateOf(l))
+		m.expect(l.LastExpiry())
 	}
 	return r
 }
@@ -158,9 +158,7 @@ func (m *Meter) Term(license policy.Key) (began time.Time) {
 	if r == nil || !r.ends.IsZero() {
 		return time.Time{}
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, y := range r.tallies {
+	for _, y := range r.all() {
 		y.mu.Lock()
 		began = latest(began, y.periods[policy.Term].Start)
 		y.mu.Unlock()

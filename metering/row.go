@@ -15,6 +15,8 @@ const (
 	millionths = 1_000_000
 	// maxUnits is what one record can hold (AWS: UsageRecord.Quantity).
 	maxUnits = math.MaxInt32
+	// takenAfterEnd is how long after a license's end AWS takes its usage (AWS: BatchMeterUsage).
+	takenAfterEnd = time.Hour
 	// retryBlocked is how long a blocked record waits for its next attempt (BILLING B12).
 	retryBlocked = time.Hour
 	// unansweredGrace is how long after its deadline a record that is under way may
@@ -109,7 +111,7 @@ func deadline(timestamp, ends time.Time) time.Time {
 	d := timestamp.Add(24 * time.Hour)
 	d = earliest(d, time.Date(timestamp.Year(), timestamp.Month()+1, 1, 6, 0, 0, 0, time.UTC))
 	if !ends.IsZero() {
-		d = earliest(d, ends.Add(time.Hour))
+		d = earliest(d, ends.Add(takenAfterEnd))
 	}
 	return d
 }

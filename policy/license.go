@@ -59,6 +59,14 @@ type License struct {
 	Ended      time.Time // when it ended; zero while it is active
 }
 
+// LastExpiry is the latest of the dates up to which AWS promised the license; zero: none.
+func (l *License) LastExpiry() (last time.Time) {
+	for i := range l.Entitlements {
+		last = later(last, l.Entitlements[i].Expires)
+	}
+	return last
+}
+
 // Renewal is what the Agreement API says of the date at which a license ends (AWS:
 // AgreementViewSummary, EndTimeBehaviorType).
 type Renewal uint8
