@@ -17,7 +17,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -85,23 +84,9 @@ func program(t *testing.T, name string) string {
 // world is a stage without a proxy, and a directory for one.
 type world struct {
 	*stage.Stage
-	dir   string
-	ports map[string]string // the stage's, by those of the examples
+	dir string
 	// change, where set, changes what is written.
 	change func(text string) string
-}
-
-// number finds ports in a text.
-var number = regexp.MustCompile(`\b[0-9]{4,5}\b`)
-
-// moved is a text of the examples with the stage's ports.
-func (w *world) moved(text string) string {
-	return number.ReplaceAllStringFunc(text, func(port string) string {
-		if moved, ok := w.ports[port]; ok {
-			return moved
-		}
-		return port
-	})
 }
 
 // set sets the stage.
@@ -115,13 +100,7 @@ func set(t *testing.T, p stage.Plan) *world {
 			t.Errorf("close the stage: %v", err)
 		}
 	})
-	w := &world{Stage: s, dir: t.TempDir(), ports: map[string]string{}}
-	for port, address := range map[string]string{
-		"10000": s.Ingress, "19001": s.Application, "9002": s.HTTP, "9003": s.Admin, "4588": strings.TrimPrefix(s.URL, "http://"),
-	} {
-		_, w.ports[port], err = net.SplitHostPort(address)
-		must(t, err)
-	}
+	w := &world{Stage: s, dir: t.TempDir()}
 	must(t, os.Mkdir(filepath.Join(w.dir, "tmp"), 0o700))
 	return w
 }
@@ -133,7 +112,7 @@ func (w *world) write(t *testing.T, name, text string) string {
 	if w.change != nil {
 		text = w.change(text)
 	}
-	must(t, os.WriteFile(path, []byte(w.moved(text)), 0o600))
+	must(t, os.WriteFile(path, []byte(w.Moved(text)), 0o600))
 	return path
 }
 

@@ -28,7 +28,7 @@ func TestTheCommandsOfTheNginxGuideDoWhatItSays(t *testing.T) {
 		t.Fatalf("the guide has %d blocks of commands", len(blocks))
 	}
 	for i, block := range blocks {
-		cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", w.moved(block))
+		cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", w.Moved(block))
 		cmd.Dir = w.dir
 		cmd.Env = append(os.Environ(), "PATH="+filepath.Join(w.dir, "bin")+":"+os.Getenv("PATH"))
 		said, err := os.Create(filepath.Join(w.dir, "said")) // a file, since nginx keeps what it was given open
