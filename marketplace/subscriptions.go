@@ -37,6 +37,7 @@ type Subscriptions struct {
 
 	mu        sync.Mutex // no request waits for it: they are decided from the cache
 	histories map[policy.Key]history
+	accounts  map[string][]policy.Key // of histories, by account: strangers are looked up by it
 }
 
 // OpenSubscriptions opens what is stored of the given products' buyers in the directory. Queue, Notifications and
@@ -46,6 +47,10 @@ func (c *Connection) OpenSubscriptions(dir string, products map[string]policy.Pr
 	var err error
 	if s.histories, err = s.file.load(c.Clock.Now()); err != nil {
 		return nil, err
+	}
+	s.accounts = map[string][]policy.Key{}
+	for key, h := range s.histories {
+		s.index(key, "", h.Account)
 	}
 	if slices.ContainsFunc(slices.Collect(maps.Values(products)), policy.Product.ByEvents) {
 		c.subscriptions = s
@@ -90,7 +95,21 @@ func (s *Subscriptions) note(key policy.Key, account string, what *happening) (s
 		return standing{}, fmt.Errorf("store subscription %s: %w", key, err)
 	}
 	s.histories[key] = next
+	s.index(key, before.Account, next.Account)
 	return next.stands(), nil
+}
+
+// index keeps accounts; an empty one has no subscribers. The caller holds mu, or nobody else knows s yet.
+func (s *Subscriptions) index(key policy.Key, before, account string) {
+	if before == account {
+		return
+	}
+	if others := slices.DeleteFunc(s.accounts[before], func(k policy.Key) bool { return k == key }); len(others) > 0 {
+		s.accounts[before] = others
+	} else {
+		delete(s.accounts, before)
+	}
+	s.accounts[account] = append(s.accounts[account], key)
 }
 
 // register notes who has just registered. It makes known only one of whom nothing is: a token can be posted again after
@@ -148,27 +167,26 @@ func (s *Subscribers) License(_ context.Context, key policy.Key) (policy.License
 }
 
 func (s *Subscribers) find(subject policy.Subject) (found []policy.License, err error) {
-	switch subject.Kind {
-	case policy.SubjectNone:
+	if subject.Kind == policy.SubjectNone {
 		err = s.of.heard()
-	case policy.SubjectAccount, policy.SubjectCustomer, policy.SubjectLicense:
-	default:
-		return nil, errors.New("AWS knows no " + subject.Kind.String())
 	}
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
-	if subject.Kind == policy.SubjectCustomer {
-		key := legacyKey(s.code, subject.ID)
-		if l, ok := s.license(key, s.of.histories[key]); ok {
-			found = append(found, l)
-		}
-		return found, nil
+	var keys iter.Seq[policy.Key]
+	switch subject.Kind {
+	case policy.SubjectNone:
+		keys = maps.Keys(s.of.histories)
+	case policy.SubjectAccount:
+		keys = slices.Values(s.of.accounts[subject.ID])
+	case policy.SubjectCustomer:
+		keys = slices.Values([]policy.Key{legacyKey(s.code, subject.ID)})
+	case policy.SubjectLicense:
+		keys = slices.Values([]policy.Key{policy.Key(subject.ID)})
+	default:
+		return nil, errors.New("AWS knows no " + subject.Kind.String())
 	}
-	for key, h := range s.of.histories {
-		if subject.Kind == policy.SubjectAccount && h.Account != subject.ID {
-			continue
-		}
-		if l, ok := s.license(key, h); ok {
+	for key := range keys {
+		if l, ok := s.license(key, s.of.histories[key]); ok {
 			found = append(found, l)
 		}
 	}

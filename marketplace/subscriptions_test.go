@@ -132,6 +132,14 @@ func TestStoredSubscriptionsOutliveARestartAndALateEventRevivesNobody(t *testing
 	if got := subscribers(t, s, policy.Subject{Kind: policy.SubjectAccount, ID: "111122223333"}); !slices.Equal(got, []string{"stays"}) {
 		t.Errorf("by account: %v", got)
 	}
+	noted(t, s, "moves", "444455556666", recent(-9, subscribed))
+	noted(t, s, "moves", "777788889999", recent(-8, subscribed))
+	for account, want := range map[string][]string{"444455556666": nil, "777788889999": {"moves"}} {
+		if got := subscribers(t, s, policy.Subject{Kind: policy.SubjectAccount, ID: account}); !slices.Equal(got, want) {
+			t.Errorf("of account %s: %v, want %v", account, got, want)
+		}
+	}
+	noted(t, s, "moves", "", recent(-7, left))
 	if err := w.Clock.Settle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
