@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/weirhq/weir/internal/pace"
 	"github.com/weirhq/weir/policy"
 )
 
@@ -61,7 +62,7 @@ type Cache struct {
 	reads     reads
 	following following
 	negatives *negatives
-	quotas    map[string]*window // of look-ups, by product
+	quotas    map[string]*pace.Window // of look-ups, by product
 	asked     map[string]chan struct{}
 	disk      *disk
 	saved     *Snapshot // what the disk copy holds; only save uses it

@@ -2,11 +2,11 @@ package cache
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/dgraph-io/ristretto/v2"
 
+	"github.com/weirhq/weir/internal/pace"
 	"github.com/weirhq/weir/policy"
 )
 
@@ -36,7 +36,7 @@ func (c *Cache) LookUp(ctx context.Context, who policy.Subject, product string) 
 	if c.negatives.has(t, c.now(), time.Now()) {
 		return policy.Absent
 	}
-	read, err := c.joinOrLookUp(t, func() bool { return quota == nil || quota.take(time.Now()) })
+	read, err := c.joinOrLookUp(t, func() bool { return quota == nil || free(quota) })
 	if read == nil || err != nil {
 		return policy.Unanswered
 	}
@@ -49,11 +49,18 @@ func (c *Cache) LookUp(ctx context.Context, who policy.Subject, product string) 
 	return policy.Absent
 }
 
+// free takes a turn of a quota if there is one now.
+func free(quota *pace.Window) bool {
+	now := time.Now()
+	_, ok := quota.Reserve(now, now)
+	return ok
+}
+
 // lookupQuotas are the look-ups that each product may make: those that ask the same
 // API share one; nil: they ask none, since what was told of its buyers is stored.
-func lookupQuotas(products map[string]policy.Product) map[string]*window {
-	entitlements, agreements := newWindow(entitlementLookups), newWindow(agreementLookups)
-	quotas := make(map[string]*window, len(products))
+func lookupQuotas(products map[string]policy.Product) map[string]*pace.Window {
+	entitlements, agreements := pace.NewWindow(entitlementLookups), pace.NewWindow(agreementLookups)
+	quotas := make(map[string]*pace.Window, len(products))
 	for name, p := range products {
 		switch {
 		case p.ByEvents():
@@ -65,27 +72,6 @@ func lookupQuotas(products map[string]policy.Product) map[string]*window {
 		}
 	}
 	return quotas
-}
-
-// window lets at most so many through in any second. A token bucket would let nearly
-// twice as many through in the first second of a flood.
-type window struct {
-	mu    sync.Mutex
-	taken []time.Time // a ring of when the last ones went
-	next  int
-}
-
-func newWindow(perSecond int) *window { return &window{taken: make([]time.Time, perSecond)} }
-
-func (w *window) take(now time.Time) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if oldest := w.taken[w.next]; !oldest.IsZero() && now.Sub(oldest) <= time.Second {
-		return false
-	}
-	w.taken[w.next] = now
-	w.next = (w.next + 1) % len(w.taken)
-	return true
 }
 
 // negatives remember of whom AWS knew nothing. They stand in ristretto, which may

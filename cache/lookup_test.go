@@ -346,7 +346,7 @@ func TestALookUpThatHasNoQuotaJoinsTheReadOfANotification(t *testing.T) {
 		source := &aws{}
 		w := run(t, source, t.TempDir())
 		for range entitlementLookups {
-			w.quotas["acme"].take(time.Now())
+			free(w.quotas["acme"])
 		}
 		source.put(held(arn1, stranger, "basic"))
 		slow(source, 50*time.Millisecond)

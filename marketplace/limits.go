@@ -10,6 +10,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/weirhq/weir/cache"
+	"github.com/weirhq/weir/internal/pace"
 )
 
 // AWS's quotas, in calls a second for the whole account (AWS: Marketplace Entitlement
@@ -34,7 +35,7 @@ type Limits struct {
 
 // lanes divide what one API allows among those who ask it.
 type lanes struct {
-	lookups *window
+	lookups *pace.Window
 	rest    *turns
 	sweeps  *rate.Limiter // of the rest
 }
@@ -45,7 +46,7 @@ func newLanes(perSecond int) lanes {
 	lookups := perSecond / 4
 	rest := perSecond - lookups - 1
 	return lanes{
-		&window{taken: make([]time.Time, lookups)}, &turns{apart: time.Second / time.Duration(rest)}, rate.NewLimiter(rate.Limit(rest)/2, 1),
+		pace.NewWindow(lookups), &turns{apart: time.Second / time.Duration(rest)}, rate.NewLimiter(rate.Limit(rest)/2, 1),
 	}
 }
 
@@ -59,7 +60,7 @@ func NewLimits() *Limits {
 // wait waits until one call may leave, for a look-up, a sweep or anything else.
 func (l lanes) wait(ctx context.Context, sweep bool) error {
 	if cache.IsLookUp(ctx) {
-		return l.lookups.wait(ctx)
+		return l.asLookUp(ctx)
 	}
 	if !sweep {
 		return l.rest.wait(ctx)
@@ -76,29 +77,23 @@ func (l *Limits) read(ctx context.Context, sweep bool) error { return l.reads.wa
 // search waits until one SearchAgreements call may leave.
 func (l *Limits) search(ctx context.Context, sweep bool) error { return l.searches.wait(ctx, sweep) }
 
-// window lets at most so many through in any second, at once where they come at once: a stranger's request
-// waits for his look-up.
-type window struct {
-	mu    sync.Mutex
-	taken []time.Time // a ring of the last turns
-	next  int
+// asLookUp waits for a turn in the lane of look-ups: at once where few come, since a stranger's request waits.
+func (l lanes) asLookUp(ctx context.Context) error {
+	now := time.Now()
+	until, _ := ctx.Deadline()
+	turn, ok := l.lookups.Reserve(now, until)
+	if !ok {
+		return tooLate()
+	}
+	return untilTurn(ctx, turn.Sub(now))
 }
 
-// wait waits for a turn, in the order of calls. One that would come after ctx's deadline is not taken.
-func (w *window) wait(ctx context.Context) error {
-	w.mu.Lock()
-	now := time.Now()
-	turn := now
-	if last := w.taken[w.next]; !last.IsZero() && !last.Add(time.Second).Before(now) {
-		turn = last.Add(time.Second + time.Nanosecond)
-	}
-	if deadline, ok := ctx.Deadline(); ok && turn.After(deadline) {
-		w.mu.Unlock()
-		return fmt.Errorf("wait for quota: %w", context.DeadlineExceeded)
-	}
-	w.taken[w.next], w.next = turn, (w.next+1)%len(w.taken)
-	w.mu.Unlock()
-	if err := sleep(ctx, turn.Sub(now)); err != nil {
+// tooLate is the error of a call whose turn would come after its deadline.
+func tooLate() error { return fmt.Errorf("wait for quota: %w", context.DeadlineExceeded) }
+
+// untilTurn waits for a turn that is taken.
+func untilTurn(ctx context.Context, d time.Duration) error {
+	if err := sleep(ctx, d); err != nil {
 		return fmt.Errorf("wait for quota: %w", err)
 	}
 	return nil
@@ -122,14 +117,11 @@ func (t *turns) wait(ctx context.Context) error {
 	}
 	if deadline, ok := ctx.Deadline(); ok && turn.After(deadline) {
 		t.mu.Unlock()
-		return fmt.Errorf("wait for quota: %w", context.DeadlineExceeded)
+		return tooLate()
 	}
 	t.free = turn.Add(t.apart)
 	t.mu.Unlock()
-	if err := sleep(ctx, turn.Sub(now)); err != nil {
-		return fmt.Errorf("wait for quota: %w", err)
-	}
-	return nil
+	return untilTurn(ctx, turn.Sub(now))
 }
 
 // waitLast waits for a turn that nobody has when it comes.
@@ -145,10 +137,10 @@ func (t *turns) waitLast(ctx context.Context) error {
 		}
 		t.mu.Unlock()
 		if deadline, ok := ctx.Deadline(); ok && turn.After(deadline) {
-			return fmt.Errorf("wait for quota: %w", context.DeadlineExceeded)
+			return tooLate()
 		}
-		if err := sleep(ctx, turn.Sub(now)); err != nil {
-			return fmt.Errorf("wait for quota: %w", err)
+		if err := untilTurn(ctx, turn.Sub(now)); err != nil {
+			return err
 		}
 	}
 }
