@@ -63,24 +63,6 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// program finds one of the real servers: in the directory of `make test-real`, or installed.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	if dir := os.Getenv("WEIR_REAL"); dir != "" {
-		path, err := filepath.Abs(filepath.Join(dir, name))
-		must(t, err)
-		return path
-	}
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("WEIR_REQUIRE_REAL") == "1" {
-			t.Fatalf("%s is not at hand: `make test-real` fetches it", name)
-		}
-		t.Skipf("%s is not at hand: `make test-real` fetches it", name)
-	}
-	return path
-}
-
 // world is a stage without a proxy, and a directory for one.
 type world struct {
 	*stage.Stage

@@ -9,11 +9,12 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/weirhq/weir/internal/kit"
 	"github.com/weirhq/weir/internal/stage"
 )
 
 func TestTheCommandsOfTheNginxGuideDoWhatItSays(t *testing.T) {
-	nginx := program(t, "nginx")
+	nginx := kit.Program(t, "nginx")
 	w := set(t, stage.Plan{})
 	must(t, os.Mkdir(filepath.Join(w.dir, "examples"), 0o700))
 	w.write(t, "examples/nginx.conf", read(t, examplesDir+"/nginx.conf"))

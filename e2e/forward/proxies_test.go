@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weirhq/weir/examples"
+	"github.com/weirhq/weir/internal/kit"
 	"github.com/weirhq/weir/internal/sample"
 	"github.com/weirhq/weir/internal/stage"
 )
@@ -34,16 +35,16 @@ func proxies() map[string]proxy {
 	return map[string]proxy{
 		"nginx": {quota: true, headers: true, errors: true, start: func(t *testing.T, w *world) {
 			conf := w.write(t, "nginx.conf", read(t, examplesDir+"/nginx.conf"))
-			w.start(t, "nginx", program(t, "nginx"), "-p", w.dir, "-c", conf, "-g", "daemon off; user root;") // another could not enter the test's directory
+			w.start(t, "nginx", kit.Program(t, "nginx"), "-p", w.dir, "-c", conf, "-g", "daemon off; user root;") // another could not enter the test's directory
 		}},
 		"Caddy": {body: true, headers: true, errors: true, start: func(t *testing.T, w *world) {
 			conf := w.write(t, "Caddyfile", read(t, examplesDir+"/Caddyfile"))
-			w.start(t, "caddy", program(t, "caddy"), "run", "--config", conf)
+			w.start(t, "caddy", kit.Program(t, "caddy"), "run", "--config", conf)
 		}},
 		"Traefik": {body: true, headers: true, errors: true, start: func(t *testing.T, w *world) {
 			conf := w.write(t, "traefik.yaml", read(t, examplesDir+"/traefik.yaml"))
 			w.write(t, "traefik-routes.yaml", read(t, examplesDir+"/traefik-routes.yaml"))
-			w.start(t, "traefik", program(t, "traefik"), "--configFile="+conf)
+			w.start(t, "traefik", kit.Program(t, "traefik"), "--configFile="+conf)
 		}},
 		"Envoy": {body: true, quota: true, start: func(t *testing.T, w *world) {
 			conf := w.write(t, "envoy.yaml", overHTTP(t))

@@ -18,6 +18,7 @@ import (
 
 	"github.com/weirhq/weir/examples"
 	"github.com/weirhq/weir/internal/cluster"
+	"github.com/weirhq/weir/internal/kit"
 )
 
 const repository = "../.."
@@ -70,19 +71,6 @@ func absolute(t *testing.T, path string) string {
 	return path
 }
 
-// tools is the directory of the real servers and tools.
-func tools(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("WEIR_REAL")
-	if dir == "" {
-		if os.Getenv("WEIR_REQUIRE_REAL") == "1" {
-			t.Fatal("WEIR_REAL names no directory of tools: `make test-real` makes one")
-		}
-		t.Skip("the real tools are not at hand: `make test-real` fetches them")
-	}
-	return absolute(t, dir)
-}
-
 // blocks are the commands of a guide.
 func blocks(t *testing.T, guide string) (found []string) {
 	t.Helper()
@@ -94,7 +82,7 @@ func blocks(t *testing.T, guide string) (found []string) {
 }
 
 func TestTheCommandsOfTheGuidesPutObjectsIntoACluster(t *testing.T) {
-	bin := tools(t)
+	bin := kit.Dir(t)
 	for _, g := range gateways() {
 		t.Run(g.name, func(t *testing.T) {
 			k, err := cluster.Start(t.Context(), bin, t.TempDir())
@@ -154,7 +142,7 @@ func TestIstioKnowsEveryKeyOfTheProviders(t *testing.T) {
 	const file = repository + "/deploy/istio/mesh-values.yaml"
 	values := read(t, file)
 	check := func(text string) ([]byte, error) {
-		cmd := exec.CommandContext(t.Context(), filepath.Join(tools(t), "meshconfig"))
+		cmd := exec.CommandContext(t.Context(), filepath.Join(kit.Dir(t), "meshconfig"))
 		cmd.Stdin = strings.NewReader(text)
 		return cmd.CombinedOutput()
 	}

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/weirhq/weir/examples"
+	"github.com/weirhq/weir/internal/kit"
 	"github.com/weirhq/weir/internal/stage"
 )
 
@@ -60,8 +61,8 @@ func setScene(t *testing.T, plan stage.Plan, change func(config string) string, 
 // buildWeir builds weir where Prometheus and what else a scene needs are at hand.
 func buildWeir(t *testing.T) string {
 	t.Helper()
-	program(t, "prometheus")
-	program(t, "helm")
+	kit.Program(t, "prometheus")
+	kit.Program(t, "helm")
 	weir := filepath.Join(t.TempDir(), "weir")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", weir, repository+"/cmd/weir").CombinedOutput(); err != nil {
 		t.Fatalf("build weir: %v\n%s", err, out)
@@ -83,7 +84,7 @@ scrape_configs: [{job_name: weir, static_configs: [{targets: [%q]}]}]
 	must(s.t, err)
 	address := lis.Addr().String()
 	must(s.t, lis.Close())
-	p, err := stage.Start("prometheus", dir, program(s.t, "prometheus"), nil, "--config.file", filepath.Join(dir, "prometheus.yml"),
+	p, err := stage.Start("prometheus", dir, kit.Program(s.t, "prometheus"), nil, "--config.file", filepath.Join(dir, "prometheus.yml"),
 		"--storage.tsdb.path", filepath.Join(dir, "data"), "--web.listen-address", address)
 	must(s.t, err)
 	s.t.Cleanup(p.Kill)
@@ -96,7 +97,7 @@ scrape_configs: [{job_name: weir, static_configs: [{targets: [%q]}]}]
 // chartRules are the rules as the chart renders them, with each `for` shortened.
 func chartRules(t *testing.T) string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), program(t, "helm"), "template", "weir", repository+"/charts/weir",
+	out, err := exec.CommandContext(t.Context(), kit.Program(t, "helm"), "template", "weir", repository+"/charts/weir",
 		"--set", "prometheusRule.enabled=true,prometheusRule.for=1s", "--show-only", "templates/prometheusrule.yaml").Output()
 	must(t, err)
 	var object struct{ Spec map[string]any }

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/weirhq/weir/internal/kit"
 )
 
 const (
@@ -31,27 +33,10 @@ func read(t *testing.T, path string) []byte {
 	return text
 }
 
-// program finds one of the real programs: in the directory of `make test-real`, or installed.
-// Where there is none the test is skipped.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	if dir := os.Getenv("WEIR_REAL"); dir != "" {
-		return filepath.Join(dir, name)
-	}
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("WEIR_REQUIRE_REAL") == "1" {
-			t.Fatalf("%s is not at hand: `make test-real` fetches it", name)
-		}
-		t.Skipf("%s is not at hand: `make test-real` fetches it", name)
-	}
-	return path
-}
-
 // promtool runs promtool with input on its standard input; it has to be content.
 func promtool(t *testing.T, input string, args ...string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), program(t, "promtool"), args...)
+	cmd := exec.CommandContext(t.Context(), kit.Program(t, "promtool"), args...)
 	cmd.Stdin = strings.NewReader(input)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
