@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// commitEvery leaves half of the 50 ms that a count may wait (BILLING B07) to the write itself.
+	// commitEvery is how far apart commits begin: half of the 50 ms that a count may wait (BILLING B07)
+	// is left to the write itself. After a pause the first count is written at once.
 	commitEvery = 25 * time.Millisecond
 	// tick is how often the meter looks whether an hour has ended, in AWS time.
 	tick = time.Second
@@ -55,6 +56,7 @@ func (m *Meter) Run(ctx context.Context) error {
 
 func (m *Meter) runCommits(ctx context.Context) error {
 	var again retry
+	var began time.Time // the last commit
 	for {
 		wake := m.wake
 		if again.at != nil {
@@ -64,7 +66,8 @@ func (m *Meter) runCommits(ctx context.Context) error {
 		case <-ctx.Done():
 			return m.stop(ctx)
 		case <-wake:
-			m.wait(ctx, commitEvery)
+			m.wait(ctx, time.Until(began.Add(commitEvery)))
+			began = time.Now()
 			again.plan(m.Flush(ctx))
 		case <-again.at:
 			again.plan(m.Flush(ctx))
@@ -232,21 +235,23 @@ func (m *Meter) tell(r *Row) {
 // commit commits what is new, and then has last hours frozen. The caller has the token.
 func (m *Meter) commit(ctx context.Context) error {
 	m.giveUp(m.now())
-	for {
-		if len(m.batch.deltas) == 0 {
-			m.drain()
-		}
-		if len(m.batch.deltas) == 0 {
-			return m.commitLast(ctx)
-		}
+	if err := m.write(ctx); err != nil { // one that failed before
+		return err
+	}
+	for m.drain() {
 		if err := m.write(ctx); err != nil {
 			return err
 		}
+		if len(m.lastHours()) == 0 {
+			return nil // what is counted meanwhile is the next commit's
+		}
 	}
+	return m.commitLast(ctx)
 }
 
-// drain makes the next batch of everything that is new.
-func (m *Meter) drain() {
+// drain makes the next batch of everything that is new, and tells whether that is anything. The
+// batch before has to be written.
+func (m *Meter) drain() bool {
 	m.dirty.Lock()
 	tallies := m.dirty.tallies
 	m.dirty.tallies = nil
@@ -262,9 +267,11 @@ func (m *Meter) drain() {
 		}
 		m.batch.add(l, y.feature, m.epoch, &d)
 	}
-	if len(m.batch.deltas) > 0 {
-		m.batch.seq++
+	if len(m.batch.deltas) == 0 {
+		return false
 	}
+	m.batch.seq++
+	return true
 }
 
 // add adds what one tally hands over.

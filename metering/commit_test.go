@@ -36,6 +36,26 @@ func TestB07CountsAreOnDiskWithin50msAndNothingIsWrittenWithoutCounts(t *testing
 	})
 }
 
+func TestB07CommitsAreFewHoweverMuchIsCountedMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, c := &trouble{Ledger: bolt(t), takes: 2 * time.Millisecond}, new(clock).at(ledgertest.Hour())
+		m := newMeter(t, l, c)
+		stop := run(t, m)
+		counter := m.Counter(license(ledgertest.License))
+		for i := range 1000 {
+			counter.Take(one("", c.now(), monthly(0, policy.ThenBill)))
+			time.Sleep(time.Millisecond)
+			if got := total(t, l).Counted; got < int64(i-50) {
+				t.Fatalf("%d on disk 50 ms after %d were counted", got, i-50)
+			}
+		}
+		if got := l.commits.Load(); got > 45 {
+			t.Errorf("%d commits in a second, want one each 25 ms at most", got)
+		}
+		must(t, stop())
+	})
+}
+
 func TestB20FailingWritesKeepEveryCountAndSaySo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, c := &trouble{Ledger: bolt(t)}, new(clock).at(ledgertest.Hour())

@@ -189,8 +189,7 @@ func (m *Meter) writeReports(ctx context.Context, batches []*report) error {
 	if len(g.deltas) == 0 {
 		return nil
 	}
-	m.drain()
-	if len(m.batch.deltas) == 0 {
+	if !m.drain() {
 		m.batch.seq++
 	}
 	m.batch.deltas = append(m.batch.deltas, g.deltas...)

@@ -17,10 +17,12 @@ type trouble struct {
 	metering.Ledger
 	before, after atomic.Pointer[error] // of Commit: nothing is written, or it is and nobody hears of it
 	commits       atomic.Int64
+	takes         time.Duration // what a commit takes
 }
 
 func (l *trouble) Commit(ctx context.Context, writer string, seq uint64, deltas []metering.Delta) ([]metering.Total, error) {
 	l.commits.Add(1)
+	time.Sleep(l.takes)
 	if err := l.before.Load(); err != nil {
 		return nil, *err
 	}
