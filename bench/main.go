@@ -35,7 +35,9 @@ func run(ctx context.Context, args []string) error {
 	envoy := fs.String("envoy", os.Getenv("WEIR_ENVOY"), "the Envoy `BINARY`; the one in .cache by default")
 	out := fs.String("out", "docs", "the `DIRECTORY` of benchmarks.md")
 	rounds := fs.Int("rounds", 5, "rounds of each scenario")
-	profile := fs.String("profile", "", "only write a CPU profile of weir, saturated, to this `FILE`")
+	profile := fs.String("profile", "", "only write a CPU profile of weir to this `FILE`")
+	at := fs.String("at", saturated().name, "the `PACE` that is profiled: sat1, sat2, lat1, r1k1 or r5k1")
+	only := fs.String("only", "", "only measure the base case at these `PACES`, as in sat1,lat1, and print it")
 	window := fs.Duration("window", 1500*time.Millisecond, "how long a run is measured")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -54,10 +56,20 @@ func run(ctx context.Context, args []string) error {
 	}
 	b := &bench{weir: binary, envoy: found, effort: effort{rounds: *rounds, warm: *window / 3, window: *window}}
 	if *profile != "" {
-		return b.profile(ctx, *profile)
+		return b.profile(ctx, *profile, *at)
 	}
 	began := time.Now()
 	var r report
+	if *only != "" {
+		chosen, err := pacesOf(*only)
+		if err != nil {
+			return err
+		}
+		if err := b.paced(ctx, &r, chosen); err != nil {
+			return err
+		}
+		return r.table(os.Stdout)
+	}
 	for _, part := range []func(context.Context, *report) error{b.base, b.licenses, b.routes, b.outcomes, b.sockets, b.endToEnd} {
 		if err := part(ctx, &r); err != nil {
 			return err
@@ -83,14 +95,17 @@ type row struct {
 	rounds     []pair
 }
 
-// base measures the base case at every pace, with new processes in each round.
-func (b *bench) base(ctx context.Context, r *report) error {
-	for _, p := range paces() {
+// base measures the base case at every pace.
+func (b *bench) base(ctx context.Context, r *report) error { return b.paced(ctx, r, paces()) }
+
+// paced measures the base case at some paces, with new processes in each round.
+func (b *bench) paced(ctx context.Context, r *report, at []pace) error {
+	for _, p := range at {
 		r.paces = append(r.paces, row{name: p.name, what: p.what})
 	}
 	for round := range b.effort.rounds {
 		err := b.with(ctx, base(), func(a, weir *target) error {
-			for i, p := range paces() {
+			for i, p := range at {
 				pair, err := b.turn(ctx, round, a, weir, p, base())
 				if err != nil {
 					return err

@@ -16,10 +16,14 @@ import (
 // profileFor is how long weir is profiled.
 const profileFor = 5 * time.Second
 
-// profile writes what weir does in the base case, saturated, for `go tool pprof`.
-func (b *bench) profile(ctx context.Context, file string) error {
+// profile writes what weir does in the base case, at one pace, for `go tool pprof`.
+func (b *bench) profile(ctx context.Context, file, at string) error {
+	paces, err := pacesOf(at)
+	if err != nil {
+		return err
+	}
 	return b.with(ctx, base(), func(_, weir *target) error {
-		conns, plans, err := dial(ctx, weir, saturated(), base().ask())
+		conns, plans, err := dial(ctx, weir, paces[0], base().ask())
 		if err != nil {
 			return err
 		}

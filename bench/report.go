@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,6 +42,14 @@ func (r *report) write(dir string) error {
 		return fmt.Errorf("write report: %w", err)
 	}
 	return nil
+}
+
+// table writes the base case alone.
+func (r *report) table(to io.Writer) error {
+	var b strings.Builder
+	r.compare(&b)
+	_, err := io.WriteString(to, b.String())
+	return err
 }
 
 func (r *report) introduce(b *strings.Builder) {

@@ -3,6 +3,7 @@ package main
 import (
 	_ "embed"
 	"fmt"
+	"slices"
 	"strings"
 	"text/template"
 	"time"
@@ -97,6 +98,18 @@ func paces() []pace {
 		{name: "r1k1", what: "1,000 requests a second", connections: 1, rate: 1000},
 		{name: "r5k1", what: "5,000 requests a second", connections: 1, rate: 5000},
 	}
+}
+
+// pacesOf are those of a list of names.
+func pacesOf(names string) (some []pace, err error) {
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(paces(), func(p pace) bool { return p.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("no pace is named %q: there are sat1, sat2, lat1, r1k1 and r5k1", name)
+		}
+		some = append(some, paces()[i])
+	}
+	return some, nil
 }
 
 // saturated and lone are the paces at which one thing is changed at a time.
