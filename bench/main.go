@@ -58,18 +58,11 @@ func run(ctx context.Context, args []string) error {
 	if *profile != "" {
 		return b.profile(ctx, *profile, *at)
 	}
+	if *only != "" {
+		return b.some(ctx, *only)
+	}
 	began := time.Now()
 	var r report
-	if *only != "" {
-		chosen, err := pacesOf(*only)
-		if err != nil {
-			return err
-		}
-		if err := b.paced(ctx, &r, chosen); err != nil {
-			return err
-		}
-		return r.table(os.Stdout)
-	}
 	for _, part := range []func(context.Context, *report) error{b.base, b.licenses, b.routes, b.outcomes, b.sockets, b.endToEnd} {
 		if err := part(ctx, &r); err != nil {
 			return err
@@ -97,6 +90,19 @@ type row struct {
 
 // base measures the base case at every pace.
 func (b *bench) base(ctx context.Context, r *report) error { return b.paced(ctx, r, paces()) }
+
+// some prints the base case at the named paces.
+func (b *bench) some(ctx context.Context, names string) error {
+	chosen, err := pacesOf(names)
+	if err != nil {
+		return err
+	}
+	var r report
+	if err := b.paced(ctx, &r, chosen); err != nil {
+		return err
+	}
+	return r.table(os.Stdout)
+}
 
 // paced measures the base case at some paces, with new processes in each round.
 func (b *bench) paced(ctx context.Context, r *report, at []pace) error {

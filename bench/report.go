@@ -23,6 +23,7 @@ func (r *report) write(dir string) error {
 	var b strings.Builder
 	r.introduce(&b)
 	r.compare(&b)
+	r.allocated(&b)
 	r.targets(&b)
 	r.factors(&b)
 	r.journeys(&b)
@@ -77,6 +78,10 @@ func (r *report) compare(b *strings.Builder) {
 			micros(row, func(p pair) float64 { return micro(p.a.p99) }), micros(row, func(p pair) float64 { return micro(p.weir.p99) }), times(row.of(pair.p99)),
 			thousands(row.of(func(p pair) float64 { return p.a.rate }).median), thousands(row.of(func(p pair) float64 { return p.weir.rate }).median))
 	}
+}
+
+// allocated is what a check takes of the heap.
+func (r *report) allocated(b *strings.Builder) {
 	sat := &r.paces[0]
 	fmt.Fprintf(b, "\nSaturated, a check of A's makes %.0f allocations of %s bytes in all, one of weir's **%.0f of %s**.\n",
 		sat.of(func(p pair) float64 { return p.a.allocations }).median, thousands(sat.of(func(p pair) float64 { return p.a.bytes }).median),

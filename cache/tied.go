@@ -58,9 +58,11 @@ func kindOf(word string) policy.SubjectKind {
 // first license that is pinned to it; nobody when the tie is for other products. It
 // is on the path of requests: no allocation.
 func (t tied) holder(product string) (who policy.Subject, pinned bool) {
-	who = t.buyer()
+	word, about, rest := nextLine(string(t))
+	who = policy.Subject{Kind: kindOf(word), ID: about}
 	limited, covered := false, false
-	for word, about, rest := nextLine(string(t)); ; word, about, rest = nextLine(rest) {
+	for rest != "" { // most ties are one line
+		word, about, rest = nextLine(rest)
 		switch word {
 		case wordProduct:
 			limited = true
@@ -69,9 +71,6 @@ func (t tied) holder(product string) (who policy.Subject, pinned bool) {
 			if of, key, _ := strings.Cut(about, " "); of == product && !pinned {
 				who, pinned = policy.Subject{Kind: policy.SubjectLicense, ID: key}, true
 			}
-		}
-		if rest == "" {
-			break
 		}
 	}
 	if limited && !covered {

@@ -220,6 +220,9 @@ func (a *asked) stale(r *Request, now time.Time, rt *route, confirmed time.Time)
 	if a.license.Direct != "" {
 		return false
 	}
+	if now.Sub(confirmed) <= rt.stale { // what usually is later than the license's own read
+		return false
+	}
 	age := now.Sub(later(a.license.Read, confirmed))
 	if age <= rt.stale {
 		return false

@@ -26,24 +26,36 @@ func (p *Policy) identify(a Attributes) Subject {
 
 // extractor is a compiled Extractor.
 type extractor struct {
-	from      string
+	from      source
 	namespace string   // of metadata
 	path      []string // of metadata, made once: a slice made for the call would be allocated
 	name      string   // of a header, or key of the context
 	kind      SubjectKind
 }
 
+// source is where an extractor looks. The zero source finds nothing.
+type source uint8
+
+const (
+	fromMetadata source = iota + 1
+	fromPeer
+	fromContext
+	fromHeader
+)
+
 func compileExtractor(e Extractor) extractor {
-	made := extractor{from: e.From, kind: SubjectKinds()[e.As]}
+	made := extractor{kind: SubjectKinds()[e.As]}
 	switch e.From {
 	case "jwt":
-		made.namespace, made.path = jwtNamespace, []string{e.Provider, e.Claim}
+		made.from, made.namespace, made.path = fromMetadata, jwtNamespace, []string{e.Provider, e.Claim}
 	case "metadata":
-		made.namespace, made.path = e.Namespace, []string{e.Key}
+		made.from, made.namespace, made.path = fromMetadata, e.Namespace, []string{e.Key}
+	case "peer":
+		made.from = fromPeer
 	case "context":
-		made.name = e.Key
+		made.from, made.name = fromContext, e.Key
 	case "header":
-		made.name = e.Name
+		made.from, made.name = fromHeader, e.Name
 	}
 	return made
 }
@@ -52,13 +64,13 @@ func compileExtractor(e Extractor) extractor {
 func (e *extractor) find(a Attributes) (value string, n int) {
 	var ok bool
 	switch e.from {
-	case "jwt", "metadata":
+	case fromMetadata:
 		value, ok = a.Metadata(e.namespace, e.path)
-	case "peer":
+	case fromPeer:
 		value, ok = a.PeerURI()
-	case "context":
+	case fromContext:
 		value, ok = a.Context(e.name)
-	case "header":
+	case fromHeader:
 		return a.Header(e.name)
 	}
 	if ok {

@@ -13,6 +13,9 @@ import (
 func scan(path string) (end int, plain bool) {
 	plain = strings.HasPrefix(path, "/")
 	for i := range len(path) {
+		if ordinary[path[i]] {
+			continue
+		}
 		switch c := path[i]; {
 		case c == '?' || c == '#':
 			return i, plain
@@ -24,6 +27,16 @@ func scan(path string) (end int, plain bool) {
 	}
 	return len(path), plain
 }
+
+// ordinary are the bytes that mean nothing but themselves wherever they stand.
+//
+//nolint:gochecknoglobals // a table that nobody writes
+var ordinary = func() (is [256]bool) {
+	for c := range is {
+		is[c] = !isStrange(byte(c)) && strings.IndexByte("./?#", byte(c)) < 0
+	}
+	return is
+}()
 
 // isStrange tells whether a byte can be read in more than one way.
 func isStrange(c byte) bool {

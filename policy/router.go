@@ -39,8 +39,11 @@ type node struct {
 	rest     methods // the routes that go on with **
 }
 
-// methods are routes by the method that they list; under "" is the one that lists none.
-type methods map[string]int
+// methods are routes with the method that they list; the one that lists none has "". They are few.
+type methods []struct {
+	method string
+	route  int
+}
 
 // newRouter builds the router of validated routes. It fails on two of which
 // neither is the more specific.
@@ -80,14 +83,11 @@ func (r *router) add(route int, m Match) error {
 		listed = []string{""}
 	}
 	at := end(n)
-	if *at == nil {
-		*at = methods{}
-	}
 	for _, method := range listed {
-		if other, taken := (*at)[method]; taken {
+		if other := at.of(method); other != noRoute {
 			return fmt.Errorf("route %s matches the same requests", r.names[other])
 		}
-		(*at)[method] = route
+		*at = append(*at, methods{{method, route}}...)
 	}
 	return nil
 }
@@ -236,16 +236,22 @@ func (m methods) find(method string) int {
 	if len(m) == 0 {
 		return noRoute
 	}
-	if route, ok := m[method]; ok {
-		return route
+	route := m.of(method)
+	if route == noRoute && method == "HEAD" {
+		route = m.of("GET")
 	}
-	if method == "HEAD" {
-		if route, ok := m["GET"]; ok {
-			return route
+	if route == noRoute {
+		route = m.of("")
+	}
+	return route
+}
+
+// of is the route that lists the method.
+func (m methods) of(method string) int {
+	for i := range m {
+		if m[i].method == method {
+			return m[i].route
 		}
-	}
-	if route, ok := m[""]; ok {
-		return route
 	}
 	return noRoute
 }

@@ -137,6 +137,9 @@ func (l *Listener) String() string { return l.text }
 // TLS is the configuration for the listener's connections, nil for none.
 func (l *Listener) TLS() *tls.Config { return l.tls }
 
+// AdmitsAll tells whether everybody may call who reaches the address: nothing tells callers apart.
+func (l *Listener) AdmitsAll() bool { return !l.guard.tells() }
+
 // Admits tells whether a caller who showed this token, over a connection in this
 // TLS state (nil: none), may call. On loopback and Unix sockets everybody may.
 func (l *Listener) Admits(token string, state *tls.ConnectionState) bool {

@@ -30,6 +30,7 @@ type Checker interface {
 func Register(r grpc.ServiceRegistrar, c Checker) {
 	s := &service{checker: c, pool: mem.DefaultBufferPool()}
 	s.messages.New = func() any { return new(message) }
+	s.answer = s.check
 	s.info = grpc.UnaryServerInfo{Server: c, FullMethod: "/" + ServiceName + "/" + checkMethod}
 	r.RegisterService(&grpc.ServiceDesc{
 		ServiceName: ServiceName,
@@ -42,6 +43,7 @@ func Register(r grpc.ServiceRegistrar, c Checker) {
 // service calls a Checker. What every call needs is made once.
 type service struct {
 	checker  Checker
+	answer   grpc.UnaryHandler // check, which as a value costs an allocation each time
 	info     grpc.UnaryServerInfo
 	pool     mem.BufferPool
 	messages sync.Pool // of *message
@@ -64,7 +66,7 @@ func (s *service) handle(
 	if through == nil {
 		return s.check(ctx, in)
 	}
-	return through(ctx, in, &s.info, s.check)
+	return through(ctx, in, &s.info, s.answer)
 }
 
 // check answers a message with a buffer.
