@@ -37,6 +37,10 @@ const (
 	pingAfter, pingTimeout = 30 * time.Second, 10 * time.Second
 	// minPing is how often a proxy may ask the same; one that asks more often is cut off.
 	minPing = 10 * time.Second
+	// maxIdle is how long a connection may stand without an rpc, and maxAge how long new rpcs may come on one
+	// (grpc: more or less a tenth). Then the proxy is told to open another; an access log stream goes on
+	// where it is, for as long as it likes.
+	maxIdle, maxAge = 15 * time.Minute, time.Hour
 )
 
 // What makes a check cheap.
@@ -120,7 +124,9 @@ func serverOptions(door *door) []grpc.ServerOption {
 		grpc.MaxHeaderListSize(maxMetadata),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ConnectionTimeout(connectTimeout),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTimeout}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time: pingAfter, Timeout: pingTimeout, MaxConnectionIdle: maxIdle, MaxConnectionAge: maxAge,
+		}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 		grpc.NumStreamWorkers(workers),
 		grpc.StaticStreamWindowSize(window),
