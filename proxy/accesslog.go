@@ -7,13 +7,12 @@ import (
 	"runtime/debug"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
-	logservicev3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/weirhq/weir/metering"
 	"github.com/weirhq/weir/policy"
+	"github.com/weirhq/weir/proxy/wire"
 )
 
 // authzNamespace is where Envoy keeps the dynamic metadata of a check (Envoy:
@@ -22,7 +21,8 @@ const authzNamespace = "envoy.filters.http.ext_authz"
 
 // Endings take what the access log says of the checks that were let through.
 type Endings interface {
-	// Resolve ends the check that an entry is about, or says why it does not.
+	// Resolve ends the check that an entry is about, or says why it does not. The strings of e are
+	// views into a buffer: whoever keeps one clones it.
 	Resolve(e *metering.Ending) metering.Refusal
 	// Refused counts an entry, or a whole stream, that says nothing of a check.
 	Refused(why metering.Refusal)
@@ -33,7 +33,6 @@ type Endings interface {
 // accessLog is Envoy's access log service. What Envoy sends is not acknowledged, and
 // Envoy opens one stream for each of its workers, some only with the first entries.
 type accessLog struct {
-	logservicev3.UnimplementedAccessLogServiceServer
 	endings Endings
 	measure func(route string) (policy.Measure, bool)
 	rule    *servedRule
@@ -42,8 +41,10 @@ type accessLog struct {
 	over    <-chan struct{} // closed when nothing is waited for any more
 }
 
+var _ wire.Logger = (*accessLog)(nil)
+
 // StreamAccessLogs takes entries until Envoy ends the stream, or weir does.
-func (a *accessLog) StreamAccessLogs(stream logservicev3.AccessLogService_StreamAccessLogsServer) error {
+func (a *accessLog) StreamAccessLogs(stream *wire.LogStream) error {
 	ended := make(chan error, 1)
 	go func() { ended <- a.receive(stream) }() // it ends with the stream, which ends with this call
 	select {
@@ -55,34 +56,30 @@ func (a *accessLog) StreamAccessLogs(stream logservicev3.AccessLogService_Stream
 }
 
 // receive reads a stream to its end.
-func (a *accessLog) receive(stream logservicev3.AccessLogService_StreamAccessLogsServer) error {
+func (a *accessLog) receive(stream *wire.LogStream) error {
 	for {
-		message, err := stream.Recv()
+		err := stream.Receive(a.take)
 		if errors.Is(err, io.EOF) {
-			return stream.SendAndClose(&logservicev3.StreamAccessLogsResponse{})
+			return stream.SendAndClose()
 		}
 		if err != nil {
 			return err
-		}
-		for _, e := range message.GetHttpLogs().GetLogEntry() {
-			a.take(e)
 		}
 	}
 }
 
 // take acts upon one entry. A panic costs no other entry.
-func (a *accessLog) take(e *accesslogv3.HTTPAccessLogEntry) {
+func (a *accessLog) take(e *wire.LogEntry) {
 	defer func() {
 		if p := recover(); p != nil {
 			a.log.Error("access log entry panicked", "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
-	stage := stageOf(e.GetCommonProperties())
+	stage := stageOf(e)
 	if stage == otherStage {
 		return
 	}
-	fields := e.GetCommonProperties().GetMetadata().GetFilterMetadata()[authzNamespace]
-	token := text(fields, checkField)
+	token := e.Text(authzNamespace, checkField)
 	if token == "" {
 		if stage == atEnd {
 			a.endings.Refused(metering.RefusedNoToken)
@@ -90,7 +87,7 @@ func (a *accessLog) take(e *accesslogv3.HTTPAccessLogEntry) {
 		return
 	}
 	a.pulse.entry()
-	ending := metering.Ending{Token: token, License: policy.Key(text(fields, licenseField)), Route: text(fields, routeField), How: metering.Alive}
+	ending := metering.Ending{Token: token, License: policy.Key(e.Text(authzNamespace, licenseField)), Route: e.Text(authzNamespace, routeField), How: metering.Alive}
 	if stage == atEnd {
 		a.conclude(e, &ending)
 	}
@@ -98,7 +95,7 @@ func (a *accessLog) take(e *accesslogv3.HTTPAccessLogEntry) {
 }
 
 // conclude says how the request ended, and how much it was.
-func (a *accessLog) conclude(e *accesslogv3.HTTPAccessLogEntry, to *metering.Ending) {
+func (a *accessLog) conclude(e *wire.LogEntry, to *metering.Ending) {
 	to.How = metering.NotServed
 	if !a.rule.served(e) {
 		return
@@ -122,23 +119,18 @@ const (
 
 // stageOf reads the type of an entry. An Envoy that gives none writes at the end, or says
 // that the entry is an intermediate one (Envoy: AccessLogCommon).
-func stageOf(c *accesslogv3.AccessLogCommon) stage {
-	switch c.GetAccessLogType() {
+func stageOf(e *wire.LogEntry) stage {
+	switch accesslogv3.AccessLogType(e.Type) {
 	case accesslogv3.AccessLogType_DownstreamEnd:
 		return atEnd
 	case accesslogv3.AccessLogType_DownstreamPeriodic:
 		return underWay
 	case accesslogv3.AccessLogType_NotSet:
-		if c.GetIntermediateLogEntry() { //nolint:staticcheck // deprecated, but all there is without a type
+		if e.Intermediate {
 			return underWay
 		}
 		return atEnd
 	default:
 		return otherStage
 	}
-}
-
-// text is a metadata field that is a text; empty where it is not.
-func text(fields *structpb.Struct, name string) string {
-	return fields.GetFields()[name].GetStringValue()
 }

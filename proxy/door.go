@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"runtime/debug"
 
-	logservicev3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/weirhq/weir/internal/listen"
 	"github.com/weirhq/weir/metering"
+	"github.com/weirhq/weir/proxy/wire"
 )
 
 // callerHeader is where the proxy shows the callers' token.
@@ -40,7 +40,7 @@ func (d *door) unary(ctx context.Context, in any, info *grpc.UnaryServerInfo, ne
 func (d *door) stream(server any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
 	defer d.rescue(info.FullMethod, &err)
 	if err := d.admit(ss.Context(), server); err != nil {
-		if _, ok := server.(logservicev3.AccessLogServiceServer); ok {
+		if _, ok := server.(wire.Logger); ok {
 			d.endings.Refused(metering.RefusedCaller)
 		}
 		return err

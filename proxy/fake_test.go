@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -45,7 +46,9 @@ func (e *endings) Resolve(said *metering.Ending) metering.Refusal {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.said = append(e.said, *said)
+	kept := *said
+	kept.Token, kept.License, kept.Route = strings.Clone(said.Token), policy.Key(strings.Clone(string(said.License))), strings.Clone(said.Route)
+	e.said = append(e.said, kept)
 	return ""
 }
 

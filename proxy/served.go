@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"strconv"
 
-	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 	"google.golang.org/grpc/codes"
 
 	"github.com/weirhq/weir/metering"
 	"github.com/weirhq/weir/policy"
+	"github.com/weirhq/weir/proxy/wire"
 )
 
 const (
@@ -56,18 +56,14 @@ func newServedRule(not metering.NotBilled) (*servedRule, error) {
 // a byte came from upstream was it the application that answered: Envoy's own answers
 // (rate limits, redirects, time-outs) have a status as well, and a client who went away
 // before has none. A response that was cut off in its middle counts.
-func (r *servedRule) served(e *accesslogv3.HTTPAccessLogEntry) bool {
-	response := e.GetResponse()
-	code := response.GetResponseCode().GetValue()
+func (r *servedRule) served(e *wire.LogEntry) bool {
 	switch {
-	case e.GetCommonProperties().GetTimeToFirstUpstreamRxByte() == nil,
-		response.GetResponseCodeDetails() == internalRedirect,
-		code == 0 || int(code) < len(r.status) && r.status[code]:
+	case !e.Upstream, e.Details == internalRedirect, e.Code == 0 || int(e.Code) < len(r.status) && r.status[e.Code]:
 		return false
 	}
-	ended, ok := response.GetResponseTrailers()[grpcStatus]
+	ended, ok := e.ResponseTrailer(grpcStatus)
 	if !ok {
-		ended, ok = response.GetResponseHeaders()[grpcStatus]
+		ended, ok = e.ResponseHeader(grpcStatus)
 	}
 	return !ok || !r.grpc[grpcCode(ended)]
 }
@@ -83,16 +79,18 @@ func grpcCode(text string) codes.Code {
 }
 
 // measured is the quantity that the entry gives; false where it gives none.
-func measured(e *accesslogv3.HTTPAccessLogEntry, m *policy.Measure) (int64, bool) {
+func measured(e *wire.LogEntry, m *policy.Measure) (int64, bool) {
 	switch m.Source {
 	case policy.FromResponseHeader:
-		return digits(e.GetResponse().GetResponseHeaders()[m.Name])
+		text, _ := e.ResponseHeader(m.Name)
+		return digits(text)
 	case policy.FromResponseTrailer:
-		return digits(e.GetResponse().GetResponseTrailers()[m.Name])
+		text, _ := e.ResponseTrailer(m.Name)
+		return digits(text)
 	case policy.FromRequestBytes:
-		return size(e.GetRequest().GetRequestBodyBytes())
+		return size(e.RequestBytes)
 	case policy.FromResponseBytes:
-		return size(e.GetResponse().GetResponseBodyBytes())
+		return size(e.ResponseBytes)
 	default:
 		return 0, false
 	}

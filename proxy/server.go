@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	logservicev3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
@@ -113,7 +112,7 @@ func New(o Options, listeners []*listen.Listener, d Decider, log *slog.Logger, r
 func (s *Server) server(l *listen.Listener) *grpc.Server {
 	g := grpc.NewServer(serverOptions(&door{listener: l, endings: s.entries.endings, log: s.log})...)
 	wire.Register(g, s.checks)
-	logservicev3.RegisterAccessLogServiceServer(g, s.entries)
+	wire.RegisterLog(g, s.entries)
 	healthv1.RegisterHealthServer(g, s.health)
 	return g
 }

@@ -61,4 +61,30 @@ const (
 	// google.rpc.Status and envoy.type.v3.HttpStatus.
 	statusCode     = 1
 	httpStatusCode = 1
+
+	// envoy.service.accesslog.v3.StreamAccessLogsMessage and its HTTPAccessLogEntries.
+	messageHTTP = 2
+	messageTCP  = 3
+	listEntry   = 1
+
+	// envoy.data.accesslog.v3.HTTPAccessLogEntry, AccessLogCommon, HTTPRequestProperties and
+	// HTTPResponseProperties, and google.protobuf.UInt32Value.
+	logCommon   = 1
+	logRequest  = 3
+	logResponse = 4
+
+	commonFirstUpstreamByte = 9
+	commonMetadata          = 17
+	commonIntermediate      = 27
+	commonType              = 33
+
+	requestBodyBytes = 12
+
+	responseCode      = 1
+	responseBodyBytes = 3
+	responseHeaders   = 4
+	responseTrailers  = 5
+	responseDetails   = 6
+
+	wrapperValue = 1
 )
