@@ -30,6 +30,7 @@ type stack struct {
 	noop             bool // A decides, not weir
 
 	set    *stage.Stage
+	server *target // who is asked; nil: nobody
 	dir    string
 	rounds []journey
 }
@@ -39,6 +40,7 @@ type journey struct {
 	rate      float64       // requests a second, saturated
 	p50, lone time.Duration // saturated; one in flight
 	p99       time.Duration
+	cpu       time.Duration // of the server, for one request, saturated
 }
 
 func stacks() []*stack {
@@ -116,7 +118,21 @@ func (s *stack) start(ctx context.Context, b *bench, a *target, number int) (err
 	if s.set, err = stage.Set(ctx, plan); err != nil {
 		return err
 	}
+	switch {
+	case s.noop:
+		s.server = a
+	case s.check:
+		s.server = &target{name: "weir", pid: s.set.WeirPID()}
+	}
 	return nil
+}
+
+// cpu is how long the threads of who is asked have run.
+func (s *stack) cpu() (time.Duration, error) {
+	if s.server == nil {
+		return 0, nil
+	}
+	return s.server.cpu()
 }
 
 func (s *stack) end() error {
@@ -133,19 +149,23 @@ func (s *stack) end() error {
 
 // travel sends requests through the stack, many at once and one at a time.
 func (s *stack) travel(ctx context.Context, e effort) (j journey, err error) {
-	many, err := s.drive(ctx, 2, 32, e)
-	if err != nil {
+	began, err1 := s.cpu()
+	many, warm, err2 := s.drive(ctx, 2, 32, e)
+	ended, err3 := s.cpu()
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return j, err
 	}
-	one, err := s.drive(ctx, 1, 1, e)
+	one, _, err := s.drive(ctx, 1, 1, e)
 	if err != nil {
 		return j, err
 	}
 	f := summary(many)
-	return journey{rate: f.rate, p50: f.p50, p99: f.p99, lone: summary(one).p50}, nil
+	cpu := (ended - began) / time.Duration(f.checks+summary(warm).checks)
+	return journey{rate: f.rate, p50: f.p50, p99: f.p99, lone: summary(one).p50, cpu: cpu}, nil
 }
 
-func (s *stack) drive(ctx context.Context, connections, inFlight int, e effort) ([]load.Result, error) {
+// drive sends so many requests at once, at first to warm up.
+func (s *stack) drive(ctx context.Context, connections, inFlight int, e effort) (results, warm []load.Result, err error) {
 	var conns []*load.Conn
 	var plans []*load.Plan
 	defer func() {
@@ -156,15 +176,16 @@ func (s *stack) drive(ctx context.Context, connections, inFlight int, e effort) 
 	for range connections {
 		c, err := load.Dial(ctx, "tcp", s.set.Ingress)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		conns = append(conns, c)
 		plans = append(plans, &load.Plan{Requests: journeys(), InFlight: inFlight, Check: isOK})
 	}
-	if _, err := drive(conns, plans, e.warm); err != nil {
-		return nil, err
+	if warm, err = drive(conns, plans, e.warm); err != nil {
+		return nil, nil, err
 	}
-	return drive(conns, plans, e.window)
+	results, err = drive(conns, plans, e.window)
+	return results, warm, err
 }
 
 // journeys are the requests of clients to Envoy.

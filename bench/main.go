@@ -37,7 +37,7 @@ func run(ctx context.Context, args []string) error {
 	rounds := fs.Int("rounds", 5, "rounds of each scenario")
 	profile := fs.String("profile", "", "only write a CPU profile of weir to this `FILE`")
 	at := fs.String("at", saturated().name, "the `PACE` that is profiled: sat1, sat2, lat1, r1k1 or r5k1")
-	only := fs.String("only", "", "only measure the base case at these `PACES`, as in sat1,lat1, and print it")
+	only := fs.String("only", "", "only measure the base case at these `PACES`, as in sat1,lat1, or through envoy, and print it")
 	window := fs.Duration("window", 1500*time.Millisecond, "how long a run is measured")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -91,13 +91,19 @@ type row struct {
 // base measures the base case at every pace.
 func (b *bench) base(ctx context.Context, r *report) error { return b.paced(ctx, r, paces()) }
 
-// some prints the base case at the named paces.
+// some prints the base case at the named paces, or through Envoy.
 func (b *bench) some(ctx context.Context, names string) error {
+	var r report
+	if names == "envoy" {
+		if err := b.endToEnd(ctx, &r); err != nil {
+			return err
+		}
+		return r.table(os.Stdout)
+	}
 	chosen, err := pacesOf(names)
 	if err != nil {
 		return err
 	}
-	var r report
 	if err := b.paced(ctx, &r, chosen); err != nil {
 		return err
 	}

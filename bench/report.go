@@ -45,10 +45,13 @@ func (r *report) write(dir string) error {
 	return nil
 }
 
-// table writes the base case alone.
+// table writes what was measured of the base case and through Envoy.
 func (r *report) table(to io.Writer) error {
 	var b strings.Builder
-	r.compare(&b)
+	if len(r.paces) > 0 {
+		r.compare(&b)
+	}
+	r.journeys(&b)
 	_, err := io.WriteString(to, b.String())
 	return err
 }
@@ -140,15 +143,20 @@ func (r *report) journeys(b *strings.Builder) {
 		return
 	}
 	b.WriteString("\n## Through Envoy\n\nEnvoy, the server and the load share the machine's processors; the application is an answer of Envoy's own.\n\n" +
-		"| | requests/s, 64 in flight | against A | p50 | against A | p99 | p50, one in flight | against A |\n|---|---|---|---|---|---|---|---|\n")
+		"| | requests/s, 64 in flight | against A | p50 | against A | p99 | p50, one in flight | against A | CPU of the server a request | against A |\n|---|---|---|---|---|---|---|---|---|---|\n")
 	a := r.stacks[1]
 	for _, s := range r.stacks {
 		rate := func(j journey) float64 { return j.rate }
 		p50 := func(j journey) float64 { return micro(j.p50) }
 		lone := func(j journey) float64 { return micro(j.lone) }
-		fmt.Fprintf(b, "| %s | %s | **%s** | %s µs | %s | %s µs | %s µs | %s |\n", s.name,
+		cpu := func(j journey) float64 { return micro(j.cpu) }
+		costs := "– | –"
+		if s.server != nil {
+			costs = fmt.Sprintf("%s µs | **%s**", short(spreadOf(s.rounds, cpu).median), times(against(s, a, cpu)))
+		}
+		fmt.Fprintf(b, "| %s | %s | **%s** | %s µs | %s | %s µs | %s µs | %s | %s |\n", s.name,
 			thousands(spreadOf(s.rounds, rate).median), times(against(s, a, rate)), short(spreadOf(s.rounds, p50).median), times(against(s, a, p50)),
-			short(spreadOf(s.rounds, func(j journey) float64 { return micro(j.p99) }).median), short(spreadOf(s.rounds, lone).median), times(against(s, a, lone)))
+			short(spreadOf(s.rounds, func(j journey) float64 { return micro(j.p99) }).median), short(spreadOf(s.rounds, lone).median), times(against(s, a, lone)), costs)
 	}
 }
 
