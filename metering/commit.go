@@ -252,20 +252,21 @@ func (m *Meter) commit(ctx context.Context) error {
 // drain makes the next batch of everything that is new, and tells whether that is anything. The
 // batch before has to be written.
 func (m *Meter) drain() bool {
+	empty := again(m.draining)
 	m.dirty.Lock()
-	tallies := m.dirty.tallies
-	m.dirty.tallies = nil
+	m.draining, m.dirty.tallies = m.dirty.tallies, empty
 	m.dirty.Unlock()
-	for _, y := range tallies {
-		d := y.drain()
+	d := &m.drained
+	for _, y := range m.draining {
+		y.drain(d)
 		l := y.record.license.Load()
 		if d.shadow > 0 {
 			m.metrics.shadow.WithLabelValues(productLabel(l.Product), y.feature).Add(float64(d.shadow))
 		}
 		for i := range d.counts {
-			m.metrics.counted(l, &d.counts[i])
+			m.metrics.counted(l, d.counts[i].terms.Dimension, d.counts[i].quantity)
 		}
-		m.batch.add(l, y.feature, m.epoch, &d)
+		m.batch.add(l, y.feature, m.epoch, d)
 	}
 	if len(m.batch.deltas) == 0 {
 		return false
@@ -279,7 +280,7 @@ func (c *commit) add(l *policy.License, feature string, epoch uint64, d *drained
 	base := deltaOf(l, feature)
 	for i := range d.moves {
 		move, next := &d.moves[i], c.next(&base)
-		next.Kind, next.Minute, next.Terms = move.kind, minuteTime(move.from.minute), move.terms
+		next.Kind, next.Minute, next.Terms = move.kind, minuteTime(move.from.minute), move.terms.Terms
 		next.Count, next.Quantity, next.Held, next.Tokens = move.count, move.units, move.held, move.tokens
 		switch move.kind {
 		case Issued:
@@ -290,7 +291,7 @@ func (c *commit) add(l *policy.License, feature string, epoch uint64, d *drained
 	}
 	for i := range d.counts {
 		cell, next := &d.counts[i], c.next(&base)
-		next.Hour, next.First, next.Quantity, next.Terms = cell.hour, cell.first, cell.quantity, cell.terms
+		next.Hour, next.First, next.Quantity, next.Terms = cell.hour, cell.first, cell.quantity, cell.terms.Terms
 	}
 }
 

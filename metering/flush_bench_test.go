@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"testing"
 
 	"github.com/weirhq/weir/metering"
@@ -68,6 +69,34 @@ func BenchmarkFlush(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkRound goes round 1,000 licenses with requests that are new each time and wait for their entries, at the
+// window's size of a busy server, and commits after every 600: what a check costs where little is in a cache.
+func BenchmarkRound(b *testing.B) {
+	const licenses, remembered, commit = 1000, 600_000, 600
+	w := newCrowd(b, journal(b), licenses)
+	w.taking.Served = true
+	var token []byte
+	var n uint64
+	check := func() {
+		n++
+		w.taking.ID = strconv.FormatUint(n*0x9E3779B97F4A7C15, 10) // as Envoy's
+		balance := w.counters[n%licenses].Take(w.taking)
+		token = w.meter.AppendToken(token[:0], &balance.Receipt, "chat")
+		if n%commit == 0 {
+			must(b, w.meter.Flush(b.Context()))
+		}
+	}
+	for range remembered {
+		check()
+	}
+	began, first := processorTime(b), n
+	b.ReportAllocs()
+	for b.Loop() {
+		check()
+	}
+	b.ReportMetric(float64((processorTime(b)-began).Nanoseconds())/float64(n-first), "cpu-ns/check")
 }
 
 func TestACommitUsesTheMemoryOfTheOneBefore(t *testing.T) {

@@ -112,7 +112,7 @@ func (g *gathering) enter(n *entered) {
 	l := n.record.license.Load()
 	first, late := g.counts(n.event.Time, l.Starts)
 	hour := hourOf(first)
-	g.meter.metrics.counted(l, &cell{quantity: n.event.Quantity, terms: n.event.Terms})
+	g.meter.metrics.counted(l, n.event.Terms.Dimension, n.event.Quantity)
 	for _, i := range g.places[n.tally] {
 		d := &g.deltas[i]
 		if d.Hour.Equal(hour) && d.Late == late && d.Terms == n.event.Terms {

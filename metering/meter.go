@@ -39,7 +39,7 @@ type Meter struct {
 	names   sync.Map     // tally by its name in receipts
 	waiting struct {
 		sync.Mutex
-		tallies map[*tally]struct{} // those with checks in flight, and perhaps some more
+		tallies []*tally // those with checks in flight, and perhaps some more; each once
 	}
 
 	mu       sync.Mutex // of what follows; never held on the path of a request that is known
@@ -54,7 +54,9 @@ type Meter struct {
 	wake chan struct{} // holds one token when something is to be committed
 
 	committing chan struct{} // holds one token: who has it commits
-	batch      commit        // what is being committed; of who has the token
+	batch      commit        // what is being committed; of who has the token, as are
+	draining   []*tally      // the tallies that were dirty
+	drained    drained       // and what one of them hands over
 	closed     time.Time     // hours before are frozen; of runClosing alone
 	reports    reports
 	zeros      *zeros // nil: no records of 0 are made
@@ -84,7 +86,6 @@ func NewMeter(ctx context.Context, cfg Config, ledger Ledger, key TokenKey, feat
 	m.committing <- struct{}{}
 	m.used.load(used)
 	m.floor.Store(minuteOf(floor))
-	m.waiting.tallies = map[*tally]struct{}{}
 	for i := range totals {
 		m.load(&totals[i])
 	}
@@ -108,7 +109,7 @@ func (m *Meter) load(t *Total) {
 	m.batch.seq = max(m.batch.seq, t.Seq)
 	if n := y.waits.inFlight(time.Time{}); n > 0 {
 		m.pending.Add(n)
-		m.waiting.tallies[y] = struct{}{}
+		m.waiting.tallies, y.listed = append(m.waiting.tallies, y), true
 	}
 }
 
@@ -189,20 +190,21 @@ func (r *record) Take(t policy.Taking) policy.Balance {
 	}
 	starts := r.license.Load().Starts
 	if t.Look {
-		b, _ := y.take(&t, starts, 0)
+		b, _ := y.take(&t, starts, 0, 0)
 		return b
 	}
+	w := r.meter.window
 	if t.ID == "" {
-		return r.take(y, &t, starts, r.meter.window.number())
+		return r.take(y, &t, starts, w.number(), w.now())
 	}
 	var b policy.Balance
-	receipt, repeated, own := r.meter.window.once(t.ID, r.number, func(number uint64) (policy.Receipt, bool) {
-		b = r.take(y, &t, starts, number)
+	receipt, repeated, own := w.once(t.ID, r.number, func(number uint64, at time.Duration) (policy.Receipt, bool) {
+		b = r.take(y, &t, starts, number, at)
 		return b.Receipt, b.OK
 	})
 	if repeated {
 		t.Look = true
-		b, _ = y.take(&t, starts, 0)
+		b, _ = y.take(&t, starts, 0, 0)
 		if b.OK = own; own {
 			b.Receipt = receipt
 			b.Receipt.Epoch = r.meter.epoch
@@ -212,17 +214,15 @@ func (r *record) Take(t policy.Taking) policy.Balance {
 }
 
 // take counts or holds a request that was not taken before.
-func (r *record) take(y *tally, t *policy.Taking, starts time.Time, number uint64) policy.Balance {
-	b, changed := y.take(t, starts, number)
+func (r *record) take(y *tally, t *policy.Taking, starts time.Time, number uint64, at time.Duration) policy.Balance {
+	b, due := y.take(t, starts, number, at)
 	if b.Receipt.Kind != policy.NoReceipt {
 		b.Receipt.Epoch = r.meter.epoch
 	}
 	if b.Receipt.Kind == policy.Pending {
 		r.meter.pending.Add(1)
 	}
-	if changed {
-		r.meter.changed(y)
-	}
+	r.meter.changed(y, due)
 	return b
 }
 
@@ -271,15 +271,20 @@ func (m *Meter) tallyOf(name uint64) *tally {
 	return y.(*tally)
 }
 
-// changed puts a tally on the list of those to commit: once between two commits, so
+// changed puts a tally on the lists that it is due on: once between two commits, so
 // that requests seldom meet at this lock.
-func (m *Meter) changed(y *tally) {
+func (m *Meter) changed(y *tally, due due) {
+	if due.waits {
+		m.waiting.Lock()
+		m.waiting.tallies = append(m.waiting.tallies, y)
+		m.waiting.Unlock()
+	}
+	if !due.commit {
+		return
+	}
 	m.dirty.Lock()
 	m.dirty.tallies = append(m.dirty.tallies, y)
 	m.dirty.Unlock()
-	m.waiting.Lock()
-	m.waiting.tallies[y] = struct{}{}
-	m.waiting.Unlock()
 	m.wakeUp()
 }
 

@@ -157,11 +157,10 @@ func newMeterMetrics(m *Meter, reg prometheus.Registerer) *meterMetrics {
 	return metrics
 }
 
-// counted shows a cell on its way to the ledger.
-func (m *meterMetrics) counted(l *policy.License, c *cell) {
-	dimension := c.terms.Dimension
+// counted shows units on their way to the ledger.
+func (m *meterMetrics) counted(l *policy.License, dimension string, quantity int64) {
 	if dimension == "" {
 		dimension = "none"
 	}
-	m.units.WithLabelValues(productLabel(l.Product), dimension).Add(float64(c.quantity))
+	m.units.WithLabelValues(productLabel(l.Product), dimension).Add(float64(quantity))
 }

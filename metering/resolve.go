@@ -78,17 +78,15 @@ func (m *Meter) end(y *tally, r *policy.Receipt, e *Ending) Refusal {
 		m.pending.Add(-1)
 		m.metrics.resolved.WithLabelValues(end.how).Inc()
 	}
-	if end.changed {
-		m.changed(y)
-	}
+	m.changed(y, end.due)
 	return end.why
 }
 
 // ended is what an entry changed.
 type ended struct {
-	why     Refusal
-	how     string // the check came to this end; empty: to none
-	changed bool   // as of take
+	why Refusal
+	how string // the check came to this end; empty: to none
+	due due    // as of take
 }
 
 // end takes an entry of a check that waits.
@@ -116,15 +114,15 @@ func (y *tally) end(used *usedTokens, r *policy.Receipt, e *Ending, now time.Tim
 			return ended{}
 		}
 		used.set(t, minuteTime(to))
-		y.waits.move(c, t, r, to)
-		return ended{changed: y.queue()}
+		y.waits.move(c, t, r, to, y.record.meter.window.now())
+		return ended{due: y.queue()}
 	}
 	used.set(t, minuteTime(at.minute))
 	terms := c.terms
 	y.waits.resolve(c, t, r)
 	units, how := e.units(r)
-	y.countLate(units, &terms, now)
-	return ended{how: how, changed: y.queue()}
+	y.countLate(units, terms, now)
+	return ended{how: how, due: y.queue()}
 }
 
 // endShadow takes an entry of a check that was let through in shadow mode: nothing waits
@@ -143,7 +141,7 @@ func (y *tally) endShadow(used *usedTokens, r *policy.Receipt, e *Ending) ended 
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	y.shadow += min(units, maxCounted-y.shadow)
-	return ended{changed: y.queue()}
+	return ended{due: y.queue()}
 }
 
 // units are what the check counts in the end, and how it ends.

@@ -2,6 +2,7 @@ package metering
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -19,9 +20,9 @@ const (
 
 // settle ends the checks whose entry has not come in time, as metering.unconfirmed says.
 func (m *Meter) settle(now time.Time) {
-	local := time.Now()
+	local := m.window.now()
 	over := func(c *wait) bool {
-		idle := local.Sub(c.touched)
+		idle := local - c.touched
 		return idle >= localPatience ||
 			idle >= quiet && !now.Before(minuteTime(c.minute+1).Add(patience))
 	}
@@ -42,19 +43,17 @@ func (m *Meter) settle(now time.Time) {
 
 // settleTally ends the cells of a tally that are over, and returns how many checks that were.
 func (m *Meter) settleTally(y *tally, over func(*wait) bool, now time.Time) int64 {
-	n, changed := y.giveUp(over, m.cfg.Unconfirmed == UnconfirmedCount, now)
+	n, due := y.giveUp(over, m.cfg.Unconfirmed == UnconfirmedCount, now)
 	if n > 0 {
 		m.pending.Add(-n)
 		m.metrics.resolved.WithLabelValues(howUnconfirmed).Add(float64(n))
 	}
-	if changed {
-		m.changed(y)
-	}
+	m.changed(y, due)
 	return n
 }
 
 // giveUp ends cells. What only the response could have told is not billed.
-func (y *tally) giveUp(over func(*wait) bool, count bool, now time.Time) (checks int64, changed bool) {
+func (y *tally) giveUp(over func(*wait) bool, count bool, now time.Time) (checks int64, due due) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	for i := 0; i < len(y.waits.cells); {
@@ -68,28 +67,26 @@ func (y *tally) giveUp(over func(*wait) bool, count bool, now time.Time) (checks
 		}
 		checks += c.count
 		if count {
-			y.countLate(c.units, &c.terms, now)
+			y.countLate(c.units, c.terms, now)
 		}
 	}
-	return checks, checks > 0 && y.queue()
+	if checks > 0 {
+		due = y.queue()
+	}
+	return checks, due
 }
 
 // waitingTallies are the tallies with checks in flight; those that have none any longer are left out from now on.
 func (m *Meter) waitingTallies() []*tally {
 	m.waiting.Lock()
 	defer m.waiting.Unlock()
-	var all []*tally
-	for y := range m.waiting.tallies {
+	m.waiting.tallies = slices.DeleteFunc(m.waiting.tallies, func(y *tally) bool {
 		y.mu.Lock()
-		none := len(y.waits.cells) == 0 && !y.queued
-		y.mu.Unlock()
-		if none {
-			delete(m.waiting.tallies, y)
-			continue
-		}
-		all = append(all, y)
-	}
-	return all
+		defer y.mu.Unlock()
+		y.listed = len(y.waits.cells) > 0
+		return !y.listed
+	})
+	return slices.Clone(m.waiting.tallies)
 }
 
 // forget forgets the tokens of minutes that are long over. Of what waits, all are remembered,

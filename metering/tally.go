@@ -24,11 +24,13 @@ type tally struct {
 
 	mu      sync.Mutex
 	periods [policy.Periods]span
-	counted int64  // since ever
-	counts  []cell // not handed to a commit yet
-	shadow  int64  // counted apart, not shown in the metric yet
-	queued  bool   // in the meter's list of changed tallies
-	waits   waits  // checks in flight
+	counted int64   // since ever
+	counts  []cell  // not handed to a commit yet
+	shadow  int64   // counted apart, not shown in the metric yet
+	queued  bool    // in the meter's list of changed tallies
+	listed  bool    // in the meter's list of those with checks in flight
+	terms   *agreed // the latest
+	waits   waits   // checks in flight
 }
 
 // span is a period with its end; a term's is not kept.
@@ -42,8 +44,11 @@ type cell struct {
 	hour     time.Time
 	first    time.Time
 	quantity int64
-	terms    policy.Terms
+	terms    *agreed
 }
+
+// due tells which of the meter's lists a tally has to be put on.
+type due struct{ commit, waits bool }
 
 // tallyName names a license and feature in receipts, the same in every process.
 func tallyName(license policy.Key, feature string) uint64 {
@@ -51,9 +56,9 @@ func tallyName(license policy.Key, feature string) uint64 {
 	return binary.BigEndian.Uint64(sum[:])
 }
 
-// take looks, and counts or holds unless t only looks. changed tells that the tally has
-// something to commit now, and that the caller has to put it on the meter's list.
-func (y *tally) take(t *policy.Taking, starts time.Time, number uint64) (b policy.Balance, changed bool) {
+// take looks, and counts or holds unless t only looks. The caller has to put the tally on the
+// lists that it is due on. Local is the time as of window.now.
+func (y *tally) take(t *policy.Taking, starts time.Time, number uint64, local time.Duration) (b policy.Balance, due due) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	y.roll(t.At, &t.Terms, starts)
@@ -64,7 +69,7 @@ func (y *tally) take(t *policy.Taking, starts time.Time, number uint64) (b polic
 	}
 	b.OK, b.Waiting = y.fits(t, b.Used)
 	if !b.OK || t.Look {
-		return b, false
+		return b, due
 	}
 	b.Receipt = policy.Receipt{
 		Kind: policy.Counted, Tally: y.name, Number: number, Quantity: t.Quantity, Need: t.Need,
@@ -73,16 +78,16 @@ func (y *tally) take(t *policy.Taking, starts time.Time, number uint64) (b polic
 	switch {
 	case t.Served && t.Shadow:
 		b.Receipt.Kind = policy.Shadowed
-		return b, false
+		return b, due
 	case t.Served:
-		y.waits.issue(t, &b.Receipt)
+		y.waits.issue(t, y.agreed(&t.Terms), &b.Receipt, local)
 		b.Held = y.waits.held
 	case t.Quantity == 0:
-		return b, false
+		return b, due
 	case t.Shadow:
 		y.shadow += t.Quantity
 	default:
-		y.count(t.Quantity, &t.Terms, t.At)
+		y.count(t.Quantity, y.agreed(&t.Terms), t.At)
 		b.Used = period.Used
 	}
 	return b, y.queue()
@@ -101,16 +106,24 @@ func (y *tally) fits(t *policy.Taking, used int64) (ok, waiting bool) {
 	return left >= y.waits.held, 0 <= left && left < y.waits.held
 }
 
-// queue tells whether the tally has to be put on the meter's list of changed ones.
-func (y *tally) queue() bool {
-	fresh := !y.queued
-	y.queued = true
-	return fresh
+// agreed is the one value of terms.
+func (y *tally) agreed(t *policy.Terms) *agreed {
+	if y.terms == nil || y.terms.Terms != *t {
+		y.terms = agreedOn(t)
+	}
+	return y.terms
+}
+
+// queue tells which of the meter's lists the tally has to be put on, now that it has something to commit.
+func (y *tally) queue() due {
+	d := due{commit: !y.queued, waits: !y.listed && len(y.waits.cells) > 0}
+	y.queued, y.listed = true, y.listed || d.waits
+	return d
 }
 
 // count adds to every period, whatever the terms ask for, so that a change of plan
 // goes on with what was counted (BILLING B06). The periods are rolled to at.
-func (y *tally) count(quantity int64, terms *policy.Terms, at time.Time) {
+func (y *tally) count(quantity int64, terms *agreed, at time.Time) {
 	y.counted += quantity
 	for p := range y.periods {
 		y.periods[p].Used += quantity
@@ -120,21 +133,21 @@ func (y *tally) count(quantity int64, terms *policy.Terms, at time.Time) {
 		hour = hourOf(at)
 	}
 	for i := range y.counts {
-		if c := &y.counts[i]; c.terms == *terms && c.hour.Equal(hour) {
+		if c := &y.counts[i]; c.terms == terms && c.hour.Equal(hour) {
 			c.quantity += quantity
 			return
 		}
 	}
-	y.counts = append(y.counts, cell{hour: hour, first: at.Truncate(time.Second), quantity: quantity, terms: *terms})
+	y.counts = append(y.counts, cell{hour: hour, first: at.Truncate(time.Second), quantity: quantity, terms: terms})
 }
 
 // countLate counts what is known only now of a check that was let through earlier on these terms.
-func (y *tally) countLate(quantity int64, terms *policy.Terms, at time.Time) {
+func (y *tally) countLate(quantity int64, terms *agreed, at time.Time) {
 	quantity = min(quantity, 2*maxCounted-y.counted) // never less than 0: many responses may have told of more than was left
 	if quantity <= 0 {
 		return
 	}
-	y.roll(at, terms, y.record.license.Load().Starts)
+	y.roll(at, &terms.Terms, y.record.license.Load().Starts)
 	y.count(quantity, terms, at)
 }
 
@@ -166,14 +179,25 @@ type drained struct {
 	turn   uint32 // of the checks let through
 }
 
-// drain hands over what is to be committed, with what was counted in shadow.
-func (y *tally) drain() drained {
+// drain hands over what is to be committed, with what was counted in shadow. The lists of d before are
+// used again, and so are the tally's, unless a burst has made them large.
+func (y *tally) drain(d *drained) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	d := drained{y.counts, y.waits.moves, y.shadow, y.waits.turn}
+	d.counts, d.moves = append(again(d.counts), y.counts...), append(again(d.moves), y.waits.moves...)
+	d.shadow, d.turn = y.shadow, y.waits.turn
+	y.counts, y.waits.moves = emptied(y.counts), emptied(y.waits.moves)
 	y.waits.turn++
-	y.queued, y.counts, y.waits.moves, y.shadow = false, nil, nil, 0
-	return d
+	y.queued, y.shadow = false, 0
+}
+
+// emptied is a list of a tally for its next use. Of many tallies most are idle, so that little is kept.
+func emptied[T any](list []T) []T {
+	if cap(list) > 4 {
+		return nil
+	}
+	clear(list)
+	return list[:0]
 }
 
 // load takes over what the ledger has.
@@ -182,5 +206,5 @@ func (y *tally) load(t *Total) {
 	for p := range y.periods {
 		y.periods[p].PeriodTotal = t.Periods[p]
 	}
-	y.waits.load(t)
+	y.waits.load(t, y.record.meter.window.now())
 }

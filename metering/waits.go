@@ -29,14 +29,22 @@ type spot struct {
 	terms  uint32
 }
 
+// agreed are the terms of a tally, one value for all that is counted and waits on them. It never changes.
+type agreed struct {
+	policy.Terms
+	print uint32 // names them in a token
+}
+
+func agreedOn(t *policy.Terms) *agreed { return &agreed{*t, fingerprint(t)} }
+
 // wait sums the checks of one minute and one set of terms.
 type wait struct {
 	spot
-	terms   policy.Terms
+	terms   *agreed
 	count   int64
 	units   int64
 	held    int64
-	touched time.Time // local time of the last check that came in
+	touched time.Duration // local time, as of window.now, of the last check that came in
 }
 
 // movement is what a commit tells the ledger of checks.
@@ -44,7 +52,7 @@ type movement struct {
 	kind  Kind
 	from  spot
 	to    int64 // the minute that Moved moves to
-	terms policy.Terms
+	terms *agreed
 	count int64
 	units int64
 	held  int64
@@ -56,38 +64,24 @@ func minuteOf(t time.Time) int64 { return t.Unix() / 60 }
 
 func minuteTime(minute int64) time.Time { return time.Unix(60*minute, 0).UTC() }
 
-// issue lets a check wait, and completes its receipt.
-func (w *waits) issue(t *policy.Taking, r *policy.Receipt) {
+// issue lets a check wait on terms, and completes its receipt.
+func (w *waits) issue(t *policy.Taking, terms *agreed, r *policy.Receipt, local time.Duration) {
 	r.Kind, r.Minute = policy.Pending, max(r.Minute, w.settled+1)
-	c := w.cell(r.Minute, &t.Terms)
-	r.Terms, r.Turn = c.spot.terms, w.turn
-	c.add(t.Quantity, t.Need)
+	r.Terms, r.Turn = terms.print, w.turn
+	c := w.cell(r.Minute, terms)
+	c.add(t.Quantity, t.Need, local)
 	w.units += t.Quantity
 	w.held += t.Need
-	w.note(movement{kind: Issued, from: c.spot, terms: c.terms, units: t.Quantity, held: t.Need})
+	w.note(&movement{kind: Issued, from: c.spot, terms: c.terms, units: t.Quantity, held: t.Need})
 }
 
 // cell finds or makes a cell; the pointer is good until the next call.
-func (w *waits) cell(minute int64, terms *policy.Terms) *wait {
-	known := -1 // a cell of the same terms: the fingerprint is made once for them
-	for i := len(w.cells) - 1; i >= 0; i-- {
-		if c := &w.cells[i]; c.terms == *terms {
-			if c.minute == minute {
-				return c
-			}
-			known = i
-		}
-	}
-	at := spot{minute: minute}
-	if known >= 0 {
-		at.terms = w.cells[known].spot.terms
-	} else {
-		at.terms = fingerprint(terms)
-	}
+func (w *waits) cell(minute int64, terms *agreed) *wait {
+	at := spot{minute, terms.print}
 	if c := w.find(at); c != nil {
 		return c
 	}
-	w.cells = append(w.cells, wait{spot: at, terms: *terms})
+	w.cells = append(w.cells, wait{spot: at, terms: terms})
 	return &w.cells[len(w.cells)-1]
 }
 
@@ -101,11 +95,11 @@ func (w *waits) find(at spot) *wait {
 	return nil
 }
 
-func (c *wait) add(units, held int64) {
+func (c *wait) add(units, held int64, local time.Duration) {
 	c.count++
 	c.units += units
 	c.held += held
-	c.touched = time.Now()
+	c.touched = local
 }
 
 func (c *wait) remove(r *policy.Receipt) {
@@ -120,14 +114,13 @@ func (w *waits) lost(r *policy.Receipt, epoch uint64) bool {
 }
 
 // move brings a check to a later minute: it is alive.
-func (w *waits) move(from *wait, t Token, r *policy.Receipt, minute int64) {
+func (w *waits) move(from *wait, t Token, r *policy.Receipt, minute int64, local time.Duration) {
 	from.remove(r)
-	w.note(movement{
+	w.note(&movement{
 		kind: Moved, from: from.spot, to: minute, terms: from.terms, units: r.Quantity, held: r.Need, tokens: Tokens{t},
 	})
-	terms := from.terms
-	to := w.cell(minute, &terms)
-	to.add(r.Quantity, r.Need)
+	to := w.cell(minute, from.terms)
+	to.add(r.Quantity, r.Need, local)
 	if w.alive == nil {
 		w.alive = map[Token]spot{}
 	}
@@ -140,7 +133,7 @@ func (w *waits) resolve(c *wait, t Token, r *policy.Receipt) {
 	w.units -= r.Quantity
 	w.held -= r.Need
 	delete(w.alive, t)
-	w.note(movement{kind: Resolved, from: c.spot, terms: c.terms, units: r.Quantity, held: r.Need, tokens: Tokens{t}})
+	w.note(&movement{kind: Resolved, from: c.spot, terms: c.terms, units: r.Quantity, held: r.Need, tokens: Tokens{t}})
 }
 
 // settle removes a cell, and tells whether checks waited in it. Then its minute is over for
@@ -155,13 +148,13 @@ func (w *waits) settle(i int) (c wait, waited bool) {
 	w.held -= c.held
 	w.settled = max(w.settled, c.minute)
 	maps.DeleteFunc(w.alive, func(_ Token, at spot) bool { return at == c.spot })
-	w.note(movement{kind: Settled, from: c.spot, terms: c.terms, count: c.count, units: c.units, held: c.held})
+	w.note(&movement{kind: Settled, from: c.spot, terms: c.terms, count: c.count, units: c.units, held: c.held})
 	return c, true
 }
 
 // note keeps a movement for the next commit, together with others of its kind and spot.
 // Nothing passes a Moved: what came to a minute by it has to be there before it leaves.
-func (w *waits) note(n movement) {
+func (w *waits) note(n *movement) {
 	if n.kind != Settled {
 		n.count = 1
 	}
@@ -178,11 +171,11 @@ func (w *waits) note(n movement) {
 			break
 		}
 	}
-	w.moves = append(w.moves, n)
+	w.moves = append(w.moves, *n)
 }
 
 // load takes over what the ledger has.
-func (w *waits) load(t *Total) {
+func (w *waits) load(t *Total, local time.Duration) {
 	if !t.Settled.IsZero() {
 		w.settled = minuteOf(t.Settled)
 	}
@@ -194,8 +187,9 @@ func (w *waits) load(t *Total) {
 	}
 	for i := range t.Pending {
 		p := &t.Pending[i]
-		at := spot{minuteOf(p.Minute), fingerprint(&p.Terms)}
-		w.cells = append(w.cells, wait{spot: at, terms: p.Terms, count: p.Count, units: p.Units, held: p.Held, touched: time.Now()})
+		terms := agreedOn(&p.Terms)
+		at := spot{minuteOf(p.Minute), terms.print}
+		w.cells = append(w.cells, wait{spot: at, terms: terms, count: p.Count, units: p.Units, held: p.Held, touched: local})
 		w.units += p.Units
 		w.held += p.Held
 		for _, moved := range p.Moved {

@@ -63,6 +63,9 @@ func newWindow() *window {
 	return &window{began: time.Now(), seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
 }
 
+// now is a stamp: the local time since the window began.
+func (w *window) now() time.Duration { return time.Since(w.began) }
+
 // number is that of a check whose request has no id.
 func (w *window) number() uint64 {
 	shard := rand.Uint64() >> numberShift
@@ -75,12 +78,12 @@ func (w *window) shard(key onceID) (s *onceShard, number uint64) {
 	return &w.shards[i], i << numberShift
 }
 
-// once runs take with a number for the check, unless the request was taken within the
+// once runs take with a number for the check and the time, unless the request was taken within the
 // last 30 s: then own says whether the record itself had taken it, and the receipt is the
 // one of then. A take that returns false leaves no trace. Take and remembering are one step.
-func (w *window) once(id string, record uint32, take func(number uint64) (policy.Receipt, bool)) (r policy.Receipt, repeated, own bool) {
+func (w *window) once(id string, record uint32, take func(number uint64, at time.Duration) (policy.Receipt, bool)) (r policy.Receipt, repeated, own bool) {
 	key := w.id(id)
-	at := time.Since(w.began)
+	at := w.now()
 	s, number := w.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,7 +102,7 @@ func (w *window) once(id string, record uint32, take func(number uint64) (policy
 		}
 		return e.receipt(), true, true
 	}
-	r, ok := take(number | s.next.Add(1))
+	r, ok := take(number|s.next.Add(1), at)
 	if ok {
 		s.taken[s.latest][key] = entryOf(&r, record, at)
 	}

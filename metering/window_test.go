@@ -18,7 +18,7 @@ func TestB03ManyChecksOfOneRequestAtOnceCountOnce(t *testing.T) {
 	for record := range uint32(8) {
 		all.Go(func() {
 			for i := range taken {
-				w.once(strconv.Itoa(i), record, func(uint64) (policy.Receipt, bool) { taken[i].Add(1); return policy.Receipt{}, true })
+				w.once(strconv.Itoa(i), record, func(uint64, time.Duration) (policy.Receipt, bool) { taken[i].Add(1); return policy.Receipt{}, true })
 			}
 		})
 	}
@@ -42,7 +42,7 @@ func TestB03TheWindowIsBoundedByTheRate(t *testing.T) {
 			return n
 		}
 		for i := range 100_000 { // 100 a second
-			w.once(strconv.Itoa(i), 0, func(uint64) (policy.Receipt, bool) { return policy.Receipt{}, true })
+			w.once(strconv.Itoa(i), 0, func(uint64, time.Duration) (policy.Receipt, bool) { return policy.Receipt{}, true })
 			time.Sleep(10 * time.Millisecond)
 		}
 		if n := held(); n < 3000 || n > 4000 {
