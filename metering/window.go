@@ -1,9 +1,11 @@
 package metering
 
 import (
+	"encoding/binary"
 	"hash/maphash"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,14 +16,17 @@ import (
 const (
 	// onceFor is how long a request's id is remembered (BILLING B03).
 	onceFor = 30 * time.Second
-	// turnEvery is how long one generation of ids takes new ones. A generation goes when its
-	// youngest id is older than onceFor.
-	turnEvery   = 10 * time.Second
-	generations = int(onceFor/turnEvery) + 1
 	// onceShards spreads the ids over locks; a power of two.
 	onceShards = 1 << (64 - numberShift)
 	// numberShift is where the shard stands in the number of a check.
 	numberShift = 58
+	// chunkEntries is how many entries memory is taken for at a time: 20 KiB.
+	chunkEntries = 256
+	// minSlots is the least that the slots of a shard that is used take: 512 bytes.
+	minSlots = 64
+	// sweepMost is how many ids one request forgets at most: more than come meanwhile, and so few that
+	// it need not wait after a burst.
+	sweepMost = 16
 )
 
 // window gives every check its number, and remembers for 30 s which license took a
@@ -34,14 +39,31 @@ type window struct {
 	shards [onceShards]onceShard
 }
 
-// onceShard is one part of the ids under its own lock.
+// onceShard is one part of the ids under its own lock. It keeps what it remembers in the order in which
+// that came, and finds it by slots of 8 bytes. Since most ids are new, and the memory of
+// 30 s is in no processor's cache, a check should touch little of it: a few slots beside each other, the end of
+// the entries, and their beginning, where those go that are old.
 type onceShard struct {
-	next   atomic.Uint64 // the number of its next check, without the shard
-	mu     sync.Mutex
-	turn   time.Duration // when the present generation began to take ids
-	latest int           // index of the present generation
-	taken  [generations]map[onceID]onceEntry
+	next atomic.Uint64 // the number of its next check, without the shard
+	mu   sync.Mutex
+	// slots is a table with open addressing, at most half full; its length is a power of two, or 0.
+	slots []onceSlot
+	used  int // slots that are not empty
+	// chunks hold the entries of the places from first on, of which those from oldest to end are in use.
+	chunks             []*onceChunk
+	spare              *onceChunk // the last one that was given up
+	first, oldest, end uint32     // places; they may wrap around
 }
+
+type onceChunk [chunkEntries]onceEntry
+
+// onceSlot says where the entry of an id is. The zero slot is empty.
+type onceSlot struct{ tag, place uint32 }
+
+// home is where the search for a tag begins.
+func (s *onceShard) home(tag uint32) uint32 { return tag >> 1 & s.mask() }
+
+func (s *onceShard) mask() uint32 { return uint32(len(s.slots) - 1) }
 
 // onceID names a request: Envoy's ids, which are numbers of 64 bits, exactly;
 // others by two independent hashes that no client knows the seeds of.
@@ -49,12 +71,14 @@ type onceID [2]uint64
 
 // onceEntry says who took a request, when, and with which receipt: the same epoch's.
 type onceEntry struct {
+	id             onceID
 	at             time.Duration // since the window began
 	tally, number  uint64
 	quantity, need int64
 	minute, terms  uint32
 	turn           uint32
 	record         uint32 // number of the record
+	tag            uint32 // of its slot; 0: it has none, for the request was left
 	rpcs           uint16 // checks that were given the receipt
 	kind           policy.ReceiptKind
 }
@@ -72,10 +96,17 @@ func (w *window) number() uint64 {
 	return shard<<numberShift | w.shards[shard].next.Add(1)
 }
 
-// shard is where an id is remembered.
-func (w *window) shard(key onceID) (s *onceShard, number uint64) {
-	i := (key[0] ^ key[1]*0x9E3779B97F4A7C15) >> numberShift
-	return &w.shards[i], i << numberShift
+// shard is where an id is remembered, with the tag of its slot. Both are of a hash that no client knows the seed
+// of, so that none can choose ids that meet.
+func (w *window) shard(id onceID) (s *onceShard, number uint64, tag uint32) {
+	hash := id[1]
+	if id[0] == 0 {
+		var bytes [8]byte
+		binary.LittleEndian.PutUint64(bytes[:], id[1])
+		hash = maphash.Bytes(w.seeds[1], bytes[:])
+	}
+	i := hash >> numberShift
+	return &w.shards[i], i << numberShift, uint32(hash) | 1
 }
 
 // once runs take with a number for the check and the time, unless the request was taken within the
@@ -83,14 +114,13 @@ func (w *window) shard(key onceID) (s *onceShard, number uint64) {
 // one of then. A take that returns false leaves no trace. Take and remembering are one step.
 func (w *window) once(id string, record uint32, take func(number uint64, at time.Duration) (policy.Receipt, bool)) (r policy.Receipt, repeated, own bool) {
 	key := w.id(id)
-	at := w.now()
-	s, number := w.shard(key)
+	s, number, tag := w.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.advance(at)
-	for _, generation := range s.taken {
-		e, found := generation[key]
-		if !found || at-e.at >= onceFor {
+	at := w.now() // under the lock: entries are in the order of their time
+	s.sweep(at)
+	for i, e := s.find(key, tag); e != nil; i, e = s.findFrom(i+1, key, tag) {
+		if at-e.at >= onceFor {
 			continue
 		}
 		if e.record != record {
@@ -98,13 +128,14 @@ func (w *window) once(id string, record uint32, take func(number uint64, at time
 		}
 		if e.rpcs < math.MaxUint16 {
 			e.rpcs++
-			generation[key] = e
 		}
 		return e.receipt(), true, true
 	}
 	r, ok := take(number|s.next.Add(1), at)
 	if ok {
-		s.taken[s.latest][key] = entryOf(&r, record, at)
+		e := s.add(tag)
+		e.id, e.record, e.at, e.rpcs = key, record, at, 1
+		e.keep(&r)
 	}
 	return r, false, false
 }
@@ -113,29 +144,28 @@ func (w *window) once(id string, record uint32, take func(number uint64, at time
 // release, and the id is forgotten: a retry is a request of its own.
 func (w *window) leave(id string, number uint64, release func()) {
 	key := w.id(id)
-	s, _ := w.shard(key)
+	s, _, tag := w.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, generation := range s.taken {
-		e, found := generation[key]
-		if !found || e.number != number {
+	for i, e := s.find(key, tag); e != nil; i, e = s.findFrom(i+1, key, tag) {
+		if e.number != number {
 			continue
 		}
 		if e.rpcs > 1 {
 			e.rpcs--
-			generation[key] = e
 			return
 		}
-		delete(generation, key)
+		e.tag = 0
+		s.empty(i)
+		break
 	}
 	release()
 }
 
-func entryOf(r *policy.Receipt, record uint32, at time.Duration) onceEntry {
-	return onceEntry{
-		at: at, tally: r.Tally, number: r.Number, quantity: r.Quantity, need: r.Need,
-		minute: uint32(r.Minute), terms: r.Terms, turn: r.Turn, record: record, rpcs: 1, kind: r.Kind,
-	}
+// keep takes a receipt over, but for its epoch.
+func (e *onceEntry) keep(r *policy.Receipt) {
+	e.kind, e.tally, e.number, e.quantity, e.need = r.Kind, r.Tally, r.Number, r.Quantity, r.Need
+	e.minute, e.terms, e.turn = uint32(r.Minute), r.Terms, r.Turn
 }
 
 // receipt is the one that the entry was made of, but for its epoch.
@@ -146,21 +176,115 @@ func (e *onceEntry) receipt() policy.Receipt {
 	}
 }
 
-// advance begins a new generation in the place of the oldest when it is time.
-func (s *onceShard) advance(at time.Duration) {
-	if s.taken[s.latest] == nil {
-		s.taken[s.latest], s.turn = map[onceID]onceEntry{}, at
+// entry is that of a place in use.
+func (s *onceShard) entry(place uint32) *onceEntry {
+	i := place - s.first
+	return &s.chunks[i/chunkEntries][i%chunkEntries]
+}
+
+// find finds an entry of an id, and its slot; nil: there is none. There may be further ones, which are too old.
+func (s *onceShard) find(id onceID, tag uint32) (slot uint32, e *onceEntry) {
+	if len(s.slots) == 0 {
+		return 0, nil
 	}
-	if at-s.turn < turnEvery {
-		return
+	return s.findFrom(s.home(tag), id, tag)
+}
+
+// findFrom goes on with the search from a slot on.
+func (s *onceShard) findFrom(i uint32, id onceID, tag uint32) (slot uint32, e *onceEntry) {
+	for i &= s.mask(); s.slots[i].tag != 0; i = (i + 1) & s.mask() {
+		if s.slots[i].tag == tag {
+			if e := s.entry(s.slots[i].place); e.id == id {
+				return i, e
+			}
+		}
 	}
-	size := len(s.taken[s.latest])
-	if at-s.turn >= onceFor+turnEvery {
-		s.taken = [generations]map[onceID]onceEntry{}
-		size = 0
+	return i, nil
+}
+
+// add makes the next entry, with its slot.
+func (s *onceShard) add(tag uint32) *onceEntry {
+	if 2*(s.used+1) > len(s.slots) {
+		s.resize(max(minSlots, 2*len(s.slots)))
 	}
-	s.latest = (s.latest + 1) % generations
-	s.taken[s.latest], s.turn = make(map[onceID]onceEntry, size), at
+	s.put(onceSlot{tag, s.end})
+	if int(s.end-s.first) == len(s.chunks)*chunkEntries {
+		if s.spare == nil {
+			s.spare = new(onceChunk)
+		}
+		s.chunks, s.spare = append(s.chunks, s.spare), nil
+	}
+	s.end++
+	e := s.entry(s.end - 1)
+	e.tag = tag
+	return e
+}
+
+func (s *onceShard) put(slot onceSlot) {
+	i := s.home(slot.tag)
+	for s.slots[i].tag != 0 {
+		i = (i + 1) & s.mask()
+	}
+	s.slots[i] = slot
+	s.used++
+}
+
+// empty empties a slot, and moves those behind it up that would not be found across it.
+func (s *onceShard) empty(i uint32) {
+	mask := s.mask()
+	for j := (i + 1) & mask; s.slots[j].tag != 0; j = (j + 1) & mask {
+		if (j-s.home(s.slots[j].tag))&mask >= (j-i)&mask {
+			s.slots[i] = s.slots[j]
+			i = j
+		}
+	}
+	s.slots[i] = onceSlot{}
+	s.used--
+}
+
+func (s *onceShard) resize(n int) {
+	old := s.slots
+	s.slots, s.used = make([]onceSlot, n), 0
+	for _, slot := range old {
+		if slot.tag != 0 {
+			s.put(slot)
+		}
+	}
+}
+
+// sweep forgets the oldest ids, if they are old enough.
+func (s *onceShard) sweep(at time.Duration) {
+	if s.oldest != s.end && at-s.entry(s.end-1).at >= onceFor { // after a pause all of them
+		s.slots, s.used, s.chunks, s.spare, s.first, s.oldest = nil, 0, nil, nil, s.end, s.end
+	}
+	for range sweepMost {
+		if s.oldest == s.end {
+			return
+		}
+		e := s.entry(s.oldest)
+		if at-e.at < onceFor {
+			return
+		}
+		if e.tag != 0 {
+			s.forget(onceSlot{e.tag, s.oldest})
+		}
+		if s.oldest++; s.oldest-s.first == chunkEntries {
+			s.spare, s.chunks = s.chunks[0], slices.Delete(s.chunks, 0, 1)
+			s.first = s.oldest
+		}
+	}
+}
+
+// forget empties the slot of an entry; it shrinks a table that has become too large.
+func (s *onceShard) forget(slot onceSlot) {
+	i := s.home(slot.tag)
+	for s.slots[i] != slot {
+		i = (i + 1) & s.mask()
+	}
+	s.empty(i)
+	if len(s.slots) > minSlots && 16*s.used < len(s.slots) {
+		s.resize(len(s.slots) / 4)
+	}
 }
 
 // id is the key of a request's id.

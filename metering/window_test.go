@@ -1,6 +1,8 @@
 package metering
 
 import (
+	"math"
+	"math/rand/v2"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -35,9 +37,7 @@ func TestB03TheWindowIsBoundedByTheRate(t *testing.T) {
 		w := newWindow()
 		held := func() (n int) {
 			for i := range w.shards {
-				for _, generation := range w.shards[i].taken {
-					n += len(generation)
-				}
+				n += w.shards[i].used
 			}
 			return n
 		}
@@ -67,4 +67,76 @@ func TestB03NoTwoIDsAreOne(t *testing.T) {
 	if got := w.id("18446744073709551615"); got != (onceID{0, 1<<64 - 1}) {
 		t.Errorf("Envoy's largest id is %v, want it exactly", got)
 	}
+}
+
+// TestB03TheWindowIsThePlainestOne takes, repeats and leaves requests at random, and holds the window to a map that
+// forgets nothing: across growth and shrinking, pauses, and places that wrap around.
+func TestB03TheWindowIsThePlainestOne(t *testing.T) {
+	type taken struct {
+		at           time.Time
+		record       uint32
+		number, rpcs uint64
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWindow()
+		for i := range w.shards {
+			s := &w.shards[i]
+			s.first = math.MaxUint32 - 300
+			s.oldest, s.end = s.first, s.first
+		}
+		random := rand.New(rand.NewPCG(1, 2))
+		model, numbers := map[string]*taken{}, map[uint64]bool{}
+		pool, most := 100, 0
+		for step := range 400_000 {
+			if step%20_000 == 0 { // another rate, and at times a pause
+				pool = 100 << random.IntN(10)
+				time.Sleep(time.Duration(random.IntN(2)*random.IntN(40)) * time.Second)
+			}
+			time.Sleep(time.Duration(random.IntN(4_000_000)))
+			id := strconv.Itoa(random.IntN(pool))
+			if random.IntN(2) == 0 {
+				id = "text " + id
+			}
+			m, known := model[id]
+			if known = known && time.Since(m.at) < onceFor; known && random.IntN(3) == 0 {
+				released := false
+				w.leave(id, m.number, func() { released = true })
+				if m.rpcs--; released != (m.rpcs == 0) {
+					t.Fatalf("step %d: released: %t, %d checks of the request are left", step, released, m.rpcs)
+				}
+				if released {
+					delete(model, id)
+				}
+				continue
+			}
+			record := uint32(random.IntN(10) / 9)
+			let := random.IntN(10) > 0
+			r, repeated, own := w.once(id, record, func(number uint64, _ time.Duration) (policy.Receipt, bool) {
+				if known || numbers[number] {
+					t.Fatalf("step %d: %q is taken as number %d, known: %t", step, id, number, known)
+				}
+				numbers[number] = true
+				if let {
+					model[id] = &taken{time.Now(), record, number, 1}
+				}
+				return policy.Receipt{Number: number}, let
+			})
+			if repeated != known || own != (known && m.record == record) || own && r.Number != m.number {
+				t.Fatalf("step %d: %q is repeated: %t, own: %t, number %d; want %t of %+v", step, id, repeated, own, r.Number, known, m)
+			}
+			if own {
+				m.rpcs++
+			}
+			used := 0
+			if step%1000 == 0 {
+				for i := range w.shards {
+					used += w.shards[i].used
+				}
+			}
+			most = max(most, used)
+		}
+		if most < 5000 {
+			t.Errorf("at most %d ids were held, want thousands", most)
+		}
+	})
 }
