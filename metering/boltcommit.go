@@ -67,7 +67,7 @@ func (t *boltTx) commit(key []byte, writer string, seq uint64, deltas []Delta, i
 	if k == nil {
 		k = newBook(deltas[indexes[0]].book())
 	}
-	if seq <= k.Writers[writer] {
+	if seq <= k.Writers.of(writer) {
 		return k.total(writer), false, nil
 	}
 	before := k.hours()
@@ -75,7 +75,7 @@ func (t *boltTx) commit(key []byte, writer string, seq uint64, deltas []Delta, i
 		k.apply(&deltas[i], closed)
 	}
 	k.Pending.tidy()
-	k.Writers[writer] = seq
+	k.Writers.set(writer, seq)
 	return k.total(writer), true, t.putBook(key, k, before)
 }
 

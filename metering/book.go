@@ -23,7 +23,7 @@ type book struct {
 	// Closed is the first hour that is open for this license, where it is later than the ledger's.
 	Closed time.Time
 	// Writers holds the last sequence of each writer.
-	Writers map[string]uint64
+	Writers sequences
 	// Periods are the present ones, Before those that ended last: an hour is open beyond the end of its period.
 	Periods [policy.Periods]PeriodTotal
 	Before  [policy.Periods]PeriodTotal
@@ -56,7 +56,7 @@ type openHour struct {
 }
 
 func newBook(id bookID) *book {
-	return &book{License: id.license, Feature: id.feature, Writers: map[string]uint64{}}
+	return &book{License: id.license, Feature: id.feature}
 }
 
 // apply takes a delta over. Hours before closed are frozen.
@@ -176,7 +176,7 @@ func (b *book) hours() []time.Time {
 // total is how the book stands, for the writer; what it says of checks is good until the next apply.
 func (b *book) total(writer string) Total {
 	t := Total{
-		License: b.License, Feature: b.Feature, Seq: b.Writers[writer], Periods: b.Periods,
+		License: b.License, Feature: b.Feature, Seq: b.Writers.of(writer), Periods: b.Periods,
 		Counted: b.Counted, Included: b.Included, Billable: b.Billable, Overrun: b.Overrun, Unpriced: b.Unpriced,
 		Closed: b.Closed, Issued: b.Pending.Issued, Resolved: b.Pending.Resolved, Pending: b.Pending.Cells, Settled: b.Pending.Settled,
 		Turns: b.Pending.Turns,

@@ -49,7 +49,7 @@ func (b *book) code(c *coder) {
 	c.time(&b.Ends)
 	c.time(&b.First)
 	c.time(&b.Closed)
-	c.sequences(&b.Writers)
+	b.Writers.code(c)
 	for p := range policy.Periods {
 		b.Periods[p].code(c)
 		b.Before[p].code(c)
@@ -59,6 +59,13 @@ func (b *book) code(c *coder) {
 	}
 	each(c, &b.Lines, func(c *coder, l *line) { l.code(c) })
 	b.Pending.code(c)
+}
+
+func (s *sequences) code(c *coder) {
+	each(c, s, func(c *coder, e *serial) {
+		text(c, &e.writer)
+		c.uint64(&e.seq)
+	})
 }
 
 func (p *PeriodTotal) code(c *coder) {

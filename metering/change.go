@@ -2,6 +2,7 @@ package metering
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weirhq/weir/policy"
@@ -20,7 +21,7 @@ func (d *Delta) book() bookID { return bookID{d.License, d.Feature} }
 type change struct {
 	key    string // of the book in the ledger
 	id     bookID
-	seqs   []serial
+	seqs   sequences
 	deltas []Delta
 
 	number uint64 // its name in the segment
@@ -28,10 +29,32 @@ type change struct {
 	said   Delta  // as it describes this
 }
 
-// serial is the last commit of a writer that is in a change.
+// sequences are the last commits of writers, of which there are few, in the order of their names.
+type sequences []serial
+
+// serial is the last commit of a writer.
 type serial struct {
 	writer string
 	seq    uint64
+}
+
+// of is the last commit of a writer; 0: there is none.
+func (s sequences) of(writer string) uint64 {
+	for i := range s {
+		if s[i].writer == writer {
+			return s[i].seq
+		}
+	}
+	return 0
+}
+
+// set notes the last commit of a writer.
+func (s *sequences) set(writer string, seq uint64) {
+	i, found := slices.BinarySearchFunc(*s, writer, func(e serial, name string) int { return strings.Compare(e.writer, name) })
+	if !found {
+		*s = slices.Insert(*s, i, serial{writer: writer})
+	}
+	(*s)[i].seq = seq
 }
 
 // describes tells whether two deltas of a book say the same of it: who bills it, since when, and on which terms.
@@ -42,7 +65,7 @@ func (d *Delta) describes(o *Delta) bool {
 // in tells whether a book holds the change: all of it is written there, or nothing.
 func (c *change) in(b *book) bool {
 	for _, s := range c.seqs {
-		if s.seq > b.Writers[s.writer] {
+		if s.seq > b.Writers.of(s.writer) {
 			return false
 		}
 	}
@@ -56,19 +79,13 @@ func (c *change) apply(b *book, closed time.Time) {
 	}
 	b.Pending.tidy()
 	for _, s := range c.seqs {
-		b.Writers[s.writer] = s.seq
+		b.Writers.set(s.writer, s.seq)
 	}
 }
 
 // note notes that a commit is in the change.
 func (c *change) note(writer string, seq uint64) {
-	for i := range c.seqs {
-		if c.seqs[i].writer == writer {
-			c.seqs[i].seq = max(c.seqs[i].seq, seq)
-			return
-		}
-	}
-	c.seqs = append(c.seqs, serial{writer, seq})
+	c.seqs.set(writer, max(seq, c.seqs.of(writer)))
 }
 
 // mergeDepth is how many deltas back one is looked for that another can be added to: a
@@ -96,7 +113,7 @@ func (c *change) add(d *Delta) {
 func (d *Delta) alike(o *Delta) bool {
 	return d.Kind == o.Kind && d.describes(o) && sameTerms(&d.Terms, &o.Terms) && d.Late == o.Late && d.Epoch == o.Epoch &&
 		d.Hour.Equal(o.Hour) && d.Else.Equal(o.Else) && d.Minute.Equal(o.Minute) && d.To.Equal(o.To) &&
-		seenSecond(d.Seen).Equal(seenSecond(o.Seen))
+		(d.Seen.Equal(o.Seen) || seenSecond(d.Seen).Equal(seenSecond(o.Seen)))
 }
 
 // sum adds a delta that is alike.

@@ -3,8 +3,6 @@ package metering
 import (
 	"encoding/binary"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 )
 
@@ -26,6 +24,10 @@ func (c *coder) unread() {
 
 func (c *coder) uint64(v *uint64) {
 	if !c.reading {
+		if *v < 0x80 { // as most are
+			c.buf = append(c.buf, byte(*v))
+			return
+		}
 		c.buf = binary.AppendUvarint(c.buf, *v)
 		return
 	}
@@ -123,18 +125,4 @@ func each[S ~[]T, T any](c *coder, list *S, one func(*coder, *T)) {
 	for i := range *list {
 		one(c, &(*list)[i])
 	}
-}
-
-// sequences are the last sequences of writers, by name.
-func (c *coder) sequences(v *map[string]uint64) {
-	names := slices.Sorted(maps.Keys(*v))
-	if c.reading {
-		*v = map[string]uint64{}
-	}
-	each(c, &names, func(c *coder, name *string) {
-		text(c, name)
-		seq := (*v)[*name]
-		c.uint64(&seq)
-		(*v)[*name] = seq
-	})
 }

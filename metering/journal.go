@@ -173,7 +173,7 @@ func (j *Journal) commit(writer string, seq uint64, deltas []Delta) ([]Total, er
 		return nil, err
 	}
 	for i, k := range w.places {
-		if seq > k.Writers[writer] {
+		if seq > k.Writers.of(writer) {
 			w.fresh, w.of = append(w.fresh, &deltas[i]), append(w.of, k)
 		}
 	}
@@ -203,7 +203,7 @@ func (j *Journal) show(writer string, seq uint64) {
 	}
 	for _, k := range w.of {
 		k.Pending.tidy()
-		k.Writers[writer] = seq
+		k.Writers.set(writer, seq)
 	}
 }
 

@@ -127,9 +127,8 @@ func (c *PendingCell) forget(tokens Tokens) {
 
 // sameTerms compares terms of which some were read from a file: times by their instant.
 func sameTerms(a, b *policy.Terms) bool {
-	x, y := *a, *b
-	x.Since, x.Until, y.Since, y.Until = time.Time{}, time.Time{}, time.Time{}, time.Time{}
-	return x == y && a.Since.Equal(b.Since) && a.Until.Equal(b.Until)
+	return a.Included == b.Included && a.Every == b.Every && a.Then == b.Then && a.Per == b.Per &&
+		a.Since.Equal(b.Since) && a.Until.Equal(b.Until) && a.Dimension == b.Dimension
 }
 
 // fingerprint names terms in a token. The seller makes the terms, no client does: few are in

@@ -63,7 +63,10 @@ func (s *segment) add(c *change, writer string, seq uint64, d *Delta) {
 	for _, id := range d.Events {
 		s.events[id] = struct{}{}
 	}
-	if seen := seenSecond(d.Seen); len(d.Events) > 0 && (s.oldest.IsZero() || seen.Before(s.oldest)) {
+	if len(d.Events) == 0 {
+		return
+	}
+	if seen := seenSecond(d.Seen); s.oldest.IsZero() || seen.Before(s.oldest) {
 		s.oldest = seen
 	}
 }
