@@ -10,6 +10,18 @@ import (
 // errMalformed is the error of bytes that are no protobuf message.
 var errMalformed = errors.New("read check: the message is malformed")
 
+// How a tag and a length are written (protobuf.dev, "Encoding").
+const (
+	tagBits   = 3              // of a tag, before the field's number: its wire type
+	kindMask  = 1<<tagBits - 1 // of these bits
+	leastTag  = 1 << tagBits   // no field has the number 0
+	moreBytes = 0x80           // on every byte of a varint but the last
+	briefSize = 1 << 14        // the least that two bytes don't hold
+)
+
+// tag is that of a length-delimited field whose number is at most 15: it takes one byte.
+func tag(number byte) byte { return number<<tagBits | byte(protowire.BytesType) }
+
 // cursor walks over the fields of one message.
 type cursor struct {
 	rest   []byte
@@ -21,6 +33,17 @@ type cursor struct {
 
 // next goes to the next field; it is false at the end, and where the message is broken.
 func (c *cursor) next() bool {
+	b := c.rest
+	start, end := brief(b)
+	if end == 0 {
+		return c.general()
+	}
+	c.number, c.kind, c.value, c.rest = protowire.Number(b[0]>>tagBits), protowire.BytesType, b[start:end], b[end:]
+	return true
+}
+
+// general is next for every field; it alone says what is valid.
+func (c *cursor) general() bool {
 	if len(c.rest) == 0 {
 		return false
 	}
@@ -56,6 +79,23 @@ func (c *cursor) content() protowire.Number {
 	return 0
 }
 
+// brief tells where the content of a length-delimited field lies whose tag takes one byte
+// and whose length one or two, as nearly all do. The end is 0 for any other field, be it
+// valid or not.
+func brief(b []byte) (start, end int) {
+	if len(b) < 3 || b[0] < leastTag || b[0]&(moreBytes|kindMask) != byte(protowire.BytesType) {
+		return 0, 0
+	}
+	size, start := int(b[1]), 2
+	if size >= moreBytes {
+		size, start = size&^moreBytes|int(b[2])<<7, 3
+	}
+	if size >= briefSize || size > len(b)-start {
+		return 0, 0
+	}
+	return start, start + size
+}
+
 // merged is a submessage of msg that may come in several parts.
 func merged(msg []byte, field protowire.Number) (sub []byte, ok bool) {
 	var all parts
@@ -89,6 +129,17 @@ func (p *parts) add(b []byte) {
 // entry reads an entry of a map<string, …>: a missing key or value is empty, and the
 // last of several counts. The value is for text and bytes; a message's is merged(msg, entryValue).
 func entry(msg []byte) (key, value []byte, ok bool) {
+	if start, end := brief(msg); end != 0 && msg[0] == tag(entryKey) {
+		rest := msg[end:]
+		if from, to := brief(rest); to == len(rest) && to != 0 && rest[0] == tag(entryValue) {
+			return msg[start:end], rest[from:to], true // as every encoder writes it
+		}
+	}
+	return generalEntry(msg)
+}
+
+// generalEntry is entry for every way to write one.
+func generalEntry(msg []byte) (key, value []byte, ok bool) {
 	c := cursor{rest: msg}
 	for c.next() {
 		switch c.content() {
