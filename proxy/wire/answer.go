@@ -9,8 +9,12 @@ const (
 	leastError        = 400 // HTTP
 )
 
-// shortLength is how many bytes the length of a submessage below 128 bytes takes.
-const shortLength = 1
+// How many bytes a tag takes, and the length of a submessage below 128 bytes.
+const tagSize, shortLength = 1, 1
+
+// briefPair bounds a name and its value together, in bytes: below it every length around
+// them takes one byte. Nearly all are. The six are three tags and three lengths.
+const briefPair = 128 - 6
 
 // Answer is what a CheckResponse says. The zero Answer denies. Its text has to be UTF-8.
 type Answer struct {
@@ -55,9 +59,8 @@ func (a *Answer) Append(b []byte) []byte {
 }
 
 func appendAllowance(b []byte, a *Answer) []byte {
-	b, start := open(b, responseStatus)
-	b = closed(b, start)
-	b, start = open(b, responseOK)
+	b = begin(b, responseStatus, 0)
+	b, start := open(b, responseOK)
 	for _, f := range a.Headers {
 		b = appendHeader(b, okHeaders, f)
 	}
@@ -90,27 +93,38 @@ func appendDenial(b []byte, a *Answer) []byte {
 }
 
 // appendHeader appends a HeaderValueOption.
-func appendHeader(b []byte, number protowire.Number, f Field) []byte {
-	b, option := open(b, number)
-	b, header := open(b, optionHeader)
+func appendHeader(b []byte, number byte, f Field) []byte {
+	if size := len(f.Name) + len(f.Value); size < briefPair {
+		b = append(b, tag(number), byte(size+6), tag(optionHeader), byte(size+4), tag(headerKey), byte(len(f.Name)))
+		b = append(b, f.Name...)
+		b = append(b, tag(headerValue), byte(len(f.Value)))
+		return append(b, f.Value...)
+	}
+	header := fieldSize(len(f.Name)) + fieldSize(len(f.Value))
+	b = begin(b, number, fieldSize(header))
+	b = begin(b, optionHeader, header)
 	b = appendText(b, headerKey, f.Name)
-	b = appendText(b, headerValue, f.Value)
-	return closed(closed(b, header), option)
+	return appendText(b, headerValue, f.Value)
 }
 
-// appendValue appends an entry of a Struct's fields, whose value is a text.
+// appendValue appends an entry of a Struct's fields, whose value is a text, of a oneof and
+// so there even if it is empty.
 func appendValue(b []byte, f Field) []byte {
-	b, whole := open(b, structFields)
+	if size := len(f.Name) + len(f.Value); size < briefPair {
+		b = append(b, tag(structFields), byte(size+6), tag(entryKey), byte(len(f.Name)))
+		b = append(b, f.Name...)
+		b = append(b, tag(entryValue), byte(len(f.Value)+2), tag(valueString), byte(len(f.Value)))
+		return append(b, f.Value...)
+	}
+	value := fieldSize(len(f.Value))
+	b = begin(b, structFields, fieldSize(len(f.Name))+fieldSize(value))
 	b = appendText(b, entryKey, f.Name)
-	b, value := open(b, entryValue)
-	b = protowire.AppendTag(b, valueString, protowire.BytesType) // of a oneof: an empty text too
-	b = protowire.AppendString(b, f.Value)
-	return closed(closed(b, value), whole)
+	b = begin(b, entryValue, value)
+	return appendText(b, valueString, f.Value)
 }
 
-func appendText(b []byte, number protowire.Number, text string) []byte {
-	b = protowire.AppendTag(b, number, protowire.BytesType)
-	return protowire.AppendString(b, text)
+func appendText(b []byte, number byte, text string) []byte {
+	return append(begin(b, number, len(text)), text...)
 }
 
 func appendNumber(b []byte, number protowire.Number, n int32) []byte {
@@ -118,11 +132,18 @@ func appendNumber(b []byte, number protowire.Number, n int32) []byte {
 	return protowire.AppendVarint(b, uint64(n))
 }
 
+// begin appends what stands before the content of a length-delimited field.
+func begin(b []byte, number byte, size int) []byte {
+	return protowire.AppendVarint(append(b, tag(number)), uint64(size))
+}
+
+// fieldSize is the size of a length-delimited field with this much content.
+func fieldSize(content int) int { return tagSize + protowire.SizeBytes(content) }
+
 // open begins a submessage whose length is not known yet; closed ends the one that
 // begins at start.
-func open(b []byte, number protowire.Number) (_ []byte, start int) {
-	b = protowire.AppendTag(b, number, protowire.BytesType)
-	b = append(b, 0) // the length, where it is a short one
+func open(b []byte, number byte) (_ []byte, start int) {
+	b = append(b, tag(number), 0) // the length, where it is a short one
 	return b, len(b)
 }
 

@@ -119,3 +119,32 @@ func FuzzAnswerReadsAsTheGeneratedTypesWriteIt(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkAppend(b *testing.B) {
+	const license = "arn:aws:license-manager::294406891311:license:l-0123456789abcdef"
+	a := Answer{
+		Allowed: true,
+		Headers: []Field{
+			{"x-weir-tenant", "initech"},
+			{"x-weir-account", "111122223333"},
+			{"x-weir-license", license},
+			{"x-weir-plan", "basic"},
+			{"x-weir-decision", "allowed"},
+		},
+		Metadata: []Field{
+			{"tenant", "initech"},
+			{"account", "111122223333"},
+			{"license", license},
+			{"plan", "basic"},
+			{"route", "reports"},
+			{"decision", "allowed"},
+			{"reason", "allowed"},
+			{"check", strings.Repeat("token", 16)},
+		},
+	}
+	room := make([]byte, 0, answerSize)
+	b.ReportAllocs()
+	for b.Loop() {
+		a.Append(room)
+	}
+}
