@@ -91,14 +91,16 @@ func (a *attributes) Headers() int { return a.clients }
 func (a *attributes) survey(spoofed []string) []string {
 	var added uint16 // bits of the names that were left out already
 	a.clients = 0
-	for _, h := range a.request.Fields() {
-		if strings.HasPrefix(h.Name, ":") {
+	fields := a.request.Fields()
+	for i := range fields {
+		name := fields[i].Name
+		if strings.HasPrefix(name, ":") {
 			continue
 		}
-		if len(h.Name) >= len(ownPrefix) && strings.EqualFold(h.Name[:len(ownPrefix)], ownPrefix) {
-			spoofed = append(spoofed, h.Name)
+		if isOwn(name) {
+			spoofed = append(spoofed, name)
 		}
-		if bit := addedOnTheWay(h.Name); bit != 0 && added&bit == 0 {
+		if bit := addedOnTheWay(name); bit != 0 && added&bit == 0 {
 			added |= bit
 			continue
 		}
@@ -108,6 +110,13 @@ func (a *attributes) survey(spoofed []string) []string {
 		a.clients = max(a.clients, wire.MaxFields)
 	}
 	return spoofed
+}
+
+// isOwn tells whether a header is in weir's name, in whatever case. The byte behind "x-"
+// is looked at first: it tells nearly all others.
+func isOwn(name string) bool {
+	const first = len("x-")
+	return len(name) >= len(ownPrefix) && name[first]|0x20 == ownPrefix[first] && strings.EqualFold(name[:len(ownPrefix)], ownPrefix)
 }
 
 // addedOnTheWay is a bit for each header that Envoy, or weir at a gateway, adds once

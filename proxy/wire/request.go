@@ -73,12 +73,17 @@ func (r *Request) Fields() []Field {
 // Header is a request header by its lower-case name, and how often it was given: its
 // values joined by ",". What Envoy has joined counts as given once.
 func (r *Request) Header(name string) (value string, n int) {
-	for _, h := range r.Fields() {
-		if h.Name == name {
-			if value = h.Value; n > 0 {
-				return r.joinRaw(name)
-			}
-			n++
+	fields := r.Fields()
+	for i := range fields {
+		if fields[i].Name != name {
+			continue
+		}
+		if n > 0 {
+			return r.joinRaw(name)
+		}
+		value, n = fields[i].Value, 1
+		if len(r.raw) == 0 { // no name comes twice
+			break
 		}
 	}
 	return value, n
