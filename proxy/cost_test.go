@@ -54,12 +54,14 @@ func TestCostOfADecidedCheckIsItsTokenAlone(t *testing.T) {
 	}
 }
 
+// tokenText is as long as a token is.
+var tokenText = strings.Repeat("eyJhbGciOiJSUzI1NiJ9", 4)
+
 // fixedToken makes tokens without allocating.
 type fixedToken struct{}
 
 func (fixedToken) AppendToken(dst []byte, _ *policy.Receipt, _ string) []byte {
-	const token = "eyJhbGciOiJSUzI1NiJ9"
-	return append(append(append(append(dst, token...), token...), token...), token...)
+	return append(dst, tokenText...)
 }
 func (fixedToken) Abandon(string, *policy.Receipt) {}
 
@@ -107,5 +109,28 @@ func TestCostOfACheckOverAConnection(t *testing.T) {
 	}
 	if bytes > maxAllocatedBytes {
 		t.Errorf("a check allocates %.0f bytes, want at most %d", bytes, maxAllocatedBytes)
+	}
+}
+
+func BenchmarkAnswer(b *testing.B) {
+	d, room := allowed(), make([]byte, 0, 4096)
+	var c check
+	b.ReportAllocs()
+	for b.Loop() {
+		c.reset()
+		c.token = tokenText
+		c.answer(&d, noon).Append(room)
+	}
+}
+
+func BenchmarkRead(b *testing.B) {
+	msg := typicalCheck()
+	var c check
+	b.ReportAllocs()
+	for b.Loop() {
+		if !c.read(msg, true) {
+			b.Fatal("the check is malformed")
+		}
+		c.reset()
 	}
 }

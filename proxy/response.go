@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"encoding/binary"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,23 +36,34 @@ func (c *check) answer(d *policy.Decision, now time.Time) *wire.Answer {
 		d = &policy.Decision{} // a denial with the reason of a permission is a fault
 	}
 	c.reply.Allowed = d.Allowed()
+	said := tell(d)
 	if d.Allowed() {
-		c.allow(d, now)
+		c.allow(d, &said, now)
 	} else {
 		c.deny(d, now)
 	}
-	c.describe(d)
+	c.describe(d, &said)
 	return &c.reply
 }
 
+// told is what is said of a decision in two places, to the application and to the access
+// log. Its values are fit for a header, which is seen to here once.
+type told struct{ tenant, account, license, plan, decision string }
+
+func tell(d *policy.Decision) told {
+	return told{
+		headerValue(d.Tenant), headerValue(d.Account), headerValue(string(d.License)), headerValue(d.Plan), headerValue(d.Annotation()),
+	}
+}
+
 // allow says what the application and the client are told of a permission.
-func (c *check) allow(d *policy.Decision, now time.Time) {
+func (c *check) allow(d *policy.Decision, said *told, now time.Time) {
 	a := &c.reply
-	a.Headers = add(a.Headers, tenantHeader, d.Tenant)
-	a.Headers = add(a.Headers, accountHeader, d.Account)
-	a.Headers = add(a.Headers, licenseHeader, string(d.License))
-	a.Headers = add(a.Headers, planHeader, d.Plan)
-	a.Headers = add(a.Headers, decisionHeader, d.Annotation())
+	a.Headers = addFit(a.Headers, tenantHeader, said.tenant)
+	a.Headers = addFit(a.Headers, accountHeader, said.account)
+	a.Headers = addFit(a.Headers, licenseHeader, said.license)
+	a.Headers = addFit(a.Headers, planHeader, said.plan)
+	a.Headers = addFit(a.Headers, decisionHeader, said.decision)
 	a.ResponseHeaders = addQuota(a.ResponseHeaders, d, now)
 	a.Remove = unset(a.Remove, c.spoofed, a.Headers)
 }
@@ -93,16 +105,16 @@ func (c *check) deny(d *policy.Decision, now time.Time) {
 
 // describe says what the access log, and Envoy's other filters, can read of a decision
 // in the dynamic metadata. Envoy takes it over from denials as well, which are given no token.
-func (c *check) describe(d *policy.Decision) {
-	decision := d.Annotation()
+func (c *check) describe(d *policy.Decision, said *told) {
+	decision := said.decision
 	if d.Allowed() && d.Mode == policy.Shadow {
 		decision = d.Mode.String()
 	}
 	fields := c.reply.Metadata
-	fields = add(fields, "tenant", d.Tenant)
-	fields = add(fields, "account", d.Account)
-	fields = add(fields, licenseField, string(d.License))
-	fields = add(fields, "plan", d.Plan)
+	fields = addFit(fields, "tenant", said.tenant)
+	fields = addFit(fields, "account", said.account)
+	fields = addFit(fields, licenseField, said.license)
+	fields = addFit(fields, "plan", said.plan)
 	fields = add(fields, routeField, d.Route)
 	fields = add(fields, "decision", decision)
 	fields = add(fields, "reason", d.Reason.String())
@@ -112,10 +124,15 @@ func (c *check) describe(d *policy.Decision) {
 
 // add adds a field, unless it has no value.
 func add(to []wire.Field, name, value string) []wire.Field {
+	return addFit(to, name, headerValue(value))
+}
+
+// addFit is add for a value that is fit for a header.
+func addFit(to []wire.Field, name, value string) []wire.Field {
 	if value == "" {
 		return to
 	}
-	return append(to, wire.Field{Name: name, Value: headerValue(value)})
+	return append(to, wire.Field{Name: name, Value: value})
 }
 
 // addQuota adds the state of a quota that is enforced.
@@ -142,12 +159,29 @@ func headerValue(s string) string {
 	}, s)
 }
 
-// isPlain tells whether s is printable ASCII.
+// isPlain tells whether s is printable ASCII. Of a text it looks at eight bytes at once, the
+// last eight of it a second time in part.
 func isPlain(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] >= 0x7f {
+	const word = 8
+	if len(s) < word {
+		for i := range len(s) {
+			if s[i] < ' ' || s[i] >= 0x7f {
+				return false
+			}
+		}
+		return true
+	}
+	for i := 0; i < len(s)-word; i += word {
+		if !plainWord(binary.LittleEndian.Uint64([]byte(s[i : i+word]))) {
 			return false
 		}
 	}
-	return true
+	return plainWord(binary.LittleEndian.Uint64([]byte(s[len(s)-word:])))
+}
+
+// plainWord tells whether each of eight bytes is printable ASCII, that is 0x20 to 0x7e.
+func plainWord(w uint64) bool {
+	const each, high = 0x0101010101010101, 0x8080808080808080
+	low := ^((w | high) - ' '*each)   // the high bit of a byte: it is below 0x20, if it is ASCII
+	return (w|(w+each)|low)&high == 0 // and: it is no ASCII, or is one above 0x7e
 }

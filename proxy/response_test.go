@@ -324,3 +324,21 @@ func TestNoControlCharacterLeavesInAHeader(t *testing.T) {
 		}
 	}
 }
+
+func TestPlainIsPrintableASCIIAtEveryPlace(t *testing.T) {
+	for size := range 26 {
+		text := []byte(strings.Repeat("~", size))
+		if !isPlain(string(text)) {
+			t.Errorf("%q is not plain", text)
+		}
+		for place := range size {
+			for b := range 256 {
+				text[place] = byte(b)
+				if got, want := isPlain(string(text)), b >= ' ' && b <= '~'; got != want {
+					t.Errorf("%q: %v, want %v", text, got, want)
+				}
+			}
+			text[place] = ' '
+		}
+	}
+}
