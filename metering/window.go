@@ -269,7 +269,8 @@ func (s *onceShard) sweep(at time.Duration) {
 			s.forget(onceSlot{e.tag, s.oldest})
 		}
 		if s.oldest++; s.oldest-s.first == chunkEntries {
-			s.spare, s.chunks = s.chunks[0], slices.Delete(s.chunks, 0, 1)
+			s.spare = s.chunks[0]
+			s.chunks = slices.Delete(s.chunks, 0, 1)
 			s.first = s.oldest
 		}
 	}

@@ -87,12 +87,12 @@ func TestB03TheWindowIsThePlainestOne(t *testing.T) {
 		random := rand.New(rand.NewPCG(1, 2))
 		model, numbers := map[string]*taken{}, map[uint64]bool{}
 		pool, most := 100, 0
-		for step := range 400_000 {
-			if step%20_000 == 0 { // another rate, and at times a pause
-				pool = 100 << random.IntN(10)
+		for step := range 480_000 {
+			if step%60_000 == 0 { // another rate, and at times a pause
+				pool = 100 << random.IntN(12)
 				time.Sleep(time.Duration(random.IntN(2)*random.IntN(40)) * time.Second)
 			}
-			time.Sleep(time.Duration(random.IntN(4_000_000)))
+			time.Sleep(time.Duration(random.IntN(700_000)))
 			id := strconv.Itoa(random.IntN(pool))
 			if random.IntN(2) == 0 {
 				id = "text " + id
@@ -127,16 +127,10 @@ func TestB03TheWindowIsThePlainestOne(t *testing.T) {
 			if own {
 				m.rpcs++
 			}
-			used := 0
-			if step%1000 == 0 {
-				for i := range w.shards {
-					used += w.shards[i].used
-				}
-			}
-			most = max(most, used)
+			most = max(most, len(w.shards[0].chunks))
 		}
-		if most < 5000 {
-			t.Errorf("at most %d ids were held, want thousands", most)
+		if most < 3 {
+			t.Errorf("a shard had %d chunks at most: what goes on when the first of several is given up was not seen", most)
 		}
 	})
 }
