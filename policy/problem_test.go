@@ -137,3 +137,16 @@ func TestPeriodsAreUTC(t *testing.T) {
 		}
 	}
 }
+
+func TestTheStateOfAQuotaCostsItsTwoTexts(t *testing.T) {
+	d := Decision{Effect: Allow, Reason: Allowed, Feature: "apiCalls", Quota: Balance{
+		OK: true, Used: 40, Start: now, End: now.Add(time.Hour), Terms: Terms{Included: 1000, Every: Hour, Then: ThenDeny, Per: 1},
+	}}
+	if n := testing.AllocsPerRun(50, func() {
+		if rule, left, ok := d.RateLimit(now); rule != `"apiCalls";q=1000;w=3600` || left != `"apiCalls";r=960;t=3600` || !ok {
+			t.Fatalf("%s, %s, %v", rule, left, ok)
+		}
+	}); n != 2 {
+		t.Errorf("%v allocations, want 2", n)
+	}
+}
