@@ -174,8 +174,15 @@ func (b *book) hours() []time.Time {
 }
 
 // total is how the book stands, for the writer; what it says of checks is good until the next apply.
-func (b *book) total(writer string) Total {
-	t := Total{
+func (b *book) total(writer string) (t Total) {
+	b.tell(&t, writer)
+	return t
+}
+
+// tell overwrites t with how the book stands, as of total; what its lines took of memory serves again.
+func (b *book) tell(t *Total, writer string) {
+	lines := t.Lines[:0]
+	*t = Total{
 		License: b.License, Feature: b.Feature, Seq: b.Writers.of(writer), Periods: b.Periods,
 		Counted: b.Counted, Included: b.Included, Billable: b.Billable, Overrun: b.Overrun, Unpriced: b.Unpriced,
 		Closed: b.Closed, Issued: b.Pending.Issued, Resolved: b.Pending.Resolved, Pending: b.Pending.Cells, Settled: b.Pending.Settled,
@@ -184,10 +191,13 @@ func (b *book) total(writer string) Total {
 	if b.Closed.After(b.Ends) {
 		t.Ends = b.Ends
 	}
-	for _, l := range b.Lines {
-		t.Lines = append(t.Lines, Carry{Dimension: l.Dimension, Per: l.Per, Units: l.Carry, Pruned: l.Pruned})
+	for i := range b.Lines {
+		l := &b.Lines[i]
+		lines = append(lines, Carry{Dimension: l.Dimension, Per: l.Per, Units: l.Carry, Pruned: l.Pruned})
 	}
-	return t
+	if len(lines) > 0 {
+		t.Lines = lines
+	}
 }
 
 // bill adds counted units: whole billed units enter the hour in which the carry

@@ -183,13 +183,9 @@ func (j *Journal) commit(writer string, seq uint64, deltas []Delta) ([]Total, er
 		}
 		j.show(writer, seq)
 	}
-	w.totals = slices.Grow(again(w.totals), len(deltas))
+	w.totals = slices.Grow(w.totals[:0], len(deltas))[:len(deltas)]
 	for i, k := range w.places {
-		if i > 0 && k == w.places[i-1] {
-			w.totals = append(w.totals, w.totals[i-1])
-		} else {
-			w.totals = append(w.totals, k.total(writer))
-		}
+		k.tell(&w.totals[i], writer)
 	}
 	return w.totals, nil
 }

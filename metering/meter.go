@@ -183,28 +183,28 @@ func (m *Meter) record(key policy.Key) *record {
 
 // Take counts or holds a request once (BILLING B03). It never waits for a disk, a
 // refresh, or another license.
-func (r *record) Take(t policy.Taking) policy.Balance {
+func (r *record) Take(t policy.Taking) (b policy.Balance) {
 	y := r.at(t.Feature)
 	if y == nil {
 		return policy.Balance{Terms: t.Terms}
 	}
 	starts := r.license.Load().Starts
+	w := r.meter.window
 	if t.Look {
-		b, _ := y.take(&t, starts, 0, 0)
+		y.take(&t, starts, 0, 0, &b)
 		return b
 	}
-	w := r.meter.window
 	if t.ID == "" {
-		return r.take(y, &t, starts, w.number(), w.now())
+		r.take(y, &t, starts, w.number(), w.now(), &b)
+		return b
 	}
-	var b policy.Balance
 	receipt, repeated, own := w.once(t.ID, r.number, func(number uint64, at time.Duration) (policy.Receipt, bool) {
-		b = r.take(y, &t, starts, number, at)
+		r.take(y, &t, starts, number, at, &b)
 		return b.Receipt, b.OK
 	})
 	if repeated {
 		t.Look = true
-		b, _ = y.take(&t, starts, 0, 0)
+		y.take(&t, starts, 0, 0, &b)
 		if b.OK = own; own {
 			b.Receipt = receipt
 			b.Receipt.Epoch = r.meter.epoch
@@ -214,8 +214,8 @@ func (r *record) Take(t policy.Taking) policy.Balance {
 }
 
 // take counts or holds a request that was not taken before.
-func (r *record) take(y *tally, t *policy.Taking, starts time.Time, number uint64, at time.Duration) policy.Balance {
-	b, due := y.take(t, starts, number, at)
+func (r *record) take(y *tally, t *policy.Taking, starts time.Time, number uint64, at time.Duration, b *policy.Balance) {
+	due := y.take(t, starts, number, at, b)
 	if b.Receipt.Kind != policy.NoReceipt {
 		b.Receipt.Epoch = r.meter.epoch
 	}
@@ -223,7 +223,6 @@ func (r *record) take(y *tally, t *policy.Taking, starts time.Time, number uint6
 		r.meter.pending.Add(1)
 	}
 	r.meter.changed(y, due)
-	return b
 }
 
 // used tells whether anything was ever counted or asked for.

@@ -85,7 +85,7 @@ func (p *pending) note(d *Delta) {
 
 // cell finds or makes a cell; the pointer is good until the next call.
 func (p *pending) cell(minute time.Time, terms *policy.Terms) *PendingCell {
-	for i := range p.Cells {
+	for i := len(p.Cells) - 1; i >= 0; i-- { // the latest minute is the last
 		if c := &p.Cells[i]; c.Minute.Equal(minute) && sameTerms(&c.Terms, terms) {
 			return c
 		}

@@ -56,20 +56,20 @@ func tallyName(license policy.Key, feature string) uint64 {
 	return binary.BigEndian.Uint64(sum[:])
 }
 
-// take looks, and counts or holds unless t only looks. The caller has to put the tally on the
-// lists that it is due on. Local is the time as of window.now.
-func (y *tally) take(t *policy.Taking, starts time.Time, number uint64, local time.Duration) (b policy.Balance, due due) {
+// take looks, and counts or holds unless t only looks; b is overwritten with how the tally stands. The caller
+// has to put it on the lists that it is due on. Local is the time as of window.now.
+func (y *tally) take(t *policy.Taking, starts time.Time, number uint64, local time.Duration, b *policy.Balance) (due due) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	y.roll(t.At, &t.Terms, starts)
 	period := &y.periods[t.Terms.Every]
-	b = policy.Balance{Terms: t.Terms, Used: period.Used, Held: y.waits.held, Start: period.Start, End: period.end}
+	*b = policy.Balance{Terms: t.Terms, Used: period.Used, Held: y.waits.held, Start: period.Start, End: period.end}
 	if t.Terms.Every == policy.Term {
 		b.End = t.Terms.Until
 	}
 	b.OK, b.Waiting = y.fits(t, b.Used)
 	if !b.OK || t.Look {
-		return b, due
+		return due
 	}
 	b.Receipt = policy.Receipt{
 		Kind: policy.Counted, Tally: y.name, Number: number, Quantity: t.Quantity, Need: t.Need,
@@ -78,19 +78,19 @@ func (y *tally) take(t *policy.Taking, starts time.Time, number uint64, local ti
 	switch {
 	case t.Served && t.Shadow:
 		b.Receipt.Kind = policy.Shadowed
-		return b, due
+		return due
 	case t.Served:
 		y.waits.issue(t, y.agreed(&t.Terms), &b.Receipt, local)
 		b.Held = y.waits.held
 	case t.Quantity == 0:
-		return b, due
+		return due
 	case t.Shadow:
 		y.shadow += t.Quantity
 	default:
 		y.count(t.Quantity, y.agreed(&t.Terms), t.At)
 		b.Used = period.Used
 	}
-	return b, y.queue()
+	return y.queue()
 }
 
 // fits tells whether the quota has room for a request and, where it has not, whether it
@@ -106,9 +106,23 @@ func (y *tally) fits(t *policy.Taking, used int64) (ok, waiting bool) {
 	return left >= y.waits.held, 0 <= left && left < y.waits.held
 }
 
-// agreed is the one value of terms.
+// agreed is the one value of terms: the latest, mostly, else that of something that is counted or waits.
 func (y *tally) agreed(t *policy.Terms) *agreed {
-	if y.terms == nil || y.terms.Terms != *t {
+	if y.terms != nil && y.terms.Terms == *t {
+		return y.terms
+	}
+	y.terms = nil
+	for i := range y.counts {
+		if known := y.counts[i].terms; known.Terms == *t {
+			y.terms = known
+		}
+	}
+	for i := range y.waits.cells {
+		if known := y.waits.cells[i].terms; known.Terms == *t {
+			y.terms = known
+		}
+	}
+	if y.terms == nil {
 		y.terms = agreedOn(t)
 	}
 	return y.terms
@@ -133,7 +147,7 @@ func (y *tally) count(quantity int64, terms *agreed, at time.Time) {
 		hour = hourOf(at)
 	}
 	for i := range y.counts {
-		if c := &y.counts[i]; c.terms == terms && c.hour.Equal(hour) {
+		if c := &y.counts[i]; c.terms.same(terms) && c.hour.Equal(hour) {
 			c.quantity += quantity
 			return
 		}

@@ -37,6 +37,8 @@ type agreed struct {
 
 func agreedOn(t *policy.Terms) *agreed { return &agreed{*t, fingerprint(t)} }
 
+func (a *agreed) same(o *agreed) bool { return a == o || a.Terms == o.Terms }
+
 // wait sums the checks of one minute and one set of terms.
 type wait struct {
 	spot
