@@ -134,3 +134,24 @@ func TestB03TheWindowIsThePlainestOne(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkOnce takes new ids at 25,000 a second, of which as many grow old.
+func BenchmarkOnce(b *testing.B) {
+	w := newWindow()
+	var n uint64
+	take := func(number uint64, _ time.Duration) (policy.Receipt, bool) { return policy.Receipt{Number: number}, true }
+	ids := make([]byte, 0, 20)
+	next := func() {
+		n++
+		ids = strconv.AppendUint(ids[:0], n*0x9E3779B97F4A7C15, 10)
+		w.began = w.began.Add(-time.Second / 25_000) // time goes on
+		w.once(string(ids), 0, take)
+	}
+	for range 2_000_000 {
+		next()
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		next()
+	}
+}
