@@ -139,7 +139,9 @@ func TestB03TheWindowIsThePlainestOne(t *testing.T) {
 func BenchmarkOnce(b *testing.B) {
 	w := newWindow()
 	var n uint64
-	take := func(number uint64, _ time.Duration) (policy.Receipt, bool) { return policy.Receipt{Number: number}, true }
+	take := func(number uint64, _ time.Duration) (policy.Receipt, bool) {
+		return policy.Receipt{Number: number}, true
+	}
 	ids := make([]byte, 0, 20)
 	next := func() {
 		n++
