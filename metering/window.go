@@ -51,8 +51,9 @@ type onceShard struct {
 	used  int // slots that are not empty
 	// chunks hold the entries of the places from first on, of which those from oldest to end are in use.
 	chunks             []*onceChunk
-	spare              *onceChunk // the last one that was given up
-	first, oldest, end uint32     // places; they may wrap around
+	spare              *onceChunk    // the last one that was given up
+	first, oldest, end uint32        // places; they may wrap around
+	due                time.Duration // nothing gets old before
 }
 
 type onceChunk [chunkEntries]onceEntry
@@ -254,15 +255,16 @@ func (s *onceShard) resize(n int) {
 
 // sweep forgets the oldest ids, if they are old enough.
 func (s *onceShard) sweep(at time.Duration) {
-	if s.oldest != s.end && at-s.entry(s.end-1).at >= onceFor { // after a pause all of them
-		s.slots, s.used, s.chunks, s.spare, s.first, s.oldest = nil, 0, nil, nil, s.end, s.end
+	if at < s.due || s.oldest == s.end {
+		return
 	}
-	for range sweepMost {
-		if s.oldest == s.end {
-			return
-		}
+	if at-s.entry(s.end-1).at >= onceFor { // after a pause all of them
+		s.slots, s.used, s.chunks, s.spare, s.first, s.oldest = nil, 0, nil, nil, s.end, s.end
+		return
+	}
+	for range sweepMost { // the youngest is not old enough: this ends before it
 		e := s.entry(s.oldest)
-		if at-e.at < onceFor {
+		if s.due = e.at + onceFor; at < s.due {
 			return
 		}
 		if e.tag != 0 {
