@@ -1,6 +1,7 @@
 package metering
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -32,5 +33,31 @@ func TestTermsThatTakeTurnsAreKeptOnceEach(t *testing.T) {
 				t.Errorf("served %t: terms %d were made anew", served, i)
 			}
 		}
+	}
+}
+
+func TestTermsThatDifferInOneFieldAreNotTheSame(t *testing.T) {
+	plain := policy.Terms{}
+	of := reflect.TypeOf(plain)
+	for i := range of.NumField() {
+		changed := plain
+		switch f := reflect.ValueOf(&changed).Elem().Field(i); f.Interface().(type) {
+		case time.Time:
+			f.Set(reflect.ValueOf(time.Unix(1, 0)))
+		case string:
+			f.SetString("calls")
+		default:
+			if f.CanInt() {
+				f.SetInt(1)
+			} else {
+				f.SetUint(1)
+			}
+		}
+		if sameTerms(&plain, &changed) {
+			t.Errorf("terms with another %s are taken for the same", of.Field(i).Name)
+		}
+	}
+	if !sameTerms(&plain, &policy.Terms{}) {
+		t.Error("terms are not the same as themselves")
 	}
 }
