@@ -106,7 +106,7 @@ func (m *Meter) commitLast(ctx context.Context) error {
 			m.done(h, nil)
 			continue
 		}
-		if h.record.inFlight(h.date) > 0 {
+		if h.record.goesOn(h.date) {
 			continue
 		}
 		now := m.now()
@@ -144,12 +144,16 @@ func (r *record) all() []*tally {
 	return all
 }
 
-// inFlight counts the license's checks that were let through before an instant; zero: all.
-func (r *record) inFlight(before time.Time) (n int64) {
+// goesOn tells whether checks of the license are in flight that were let through before an instant, zero being
+// any, or have ended and are not committed yet: these the next commit takes.
+func (r *record) goesOn(before time.Time) bool {
 	for _, y := range r.all() {
 		y.mu.Lock()
-		n += y.waits.inFlight(before)
+		on := y.queued || y.waits.inFlight(before) > 0
 		y.mu.Unlock()
+		if on {
+			return true
+		}
 	}
-	return n
+	return false
 }
