@@ -48,7 +48,7 @@ bench: build $(ENVOY)
 test: $(ENVOY) $(VENV)/boto3-$(BOTO3_VERSION) faults
 	WEIR_REQUIRE_ENVOY=1 WEIR_REQUIRE_FAULTS=1 WEIR_REQUIRE_BOTO3=1 WEIR_PYTHON=$(VENV)/bin/python \
 		go test -race -timeout 15m ./...
-	go test -count 1 -run Cost ./proxy   # allocations, which can't be counted under the race detector
+	go test -count 1 -run 'Cost|FileCutAnywhere|AnyByteChanged' ./proxy ./metering   # what the race detector is in the way of
 
 # What is installed listens on every address: these tests run in a network of their own, which has loopback only, and among
 # processes of their own, which all end with them.
