@@ -92,6 +92,7 @@ func draining(t *testing.T, d *drain, pending func(since time.Duration) int64) (
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	done := make(chan struct{})
+	d.enter() // without a check nothing is waited for
 	go func() {
 		d.run(ctx, func() int64 { return pending(time.Since(began)) })
 		close(done)
