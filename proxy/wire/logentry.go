@@ -25,7 +25,7 @@ type LogEntry struct {
 	RequestBytes, ResponseBytes uint64
 
 	headers, trailers []Field // of the response; of one name the last counts
-	metadata          []namespace
+	metadata          namespaces
 	fields            count
 	broken            bool
 }
@@ -66,19 +66,14 @@ func (e *LogEntry) ResponseTrailer(name string) (string, bool) { return lastOf(e
 
 // Text is a field of a namespace of the dynamic metadata that is a text; empty where it is not.
 func (e *LogEntry) Text(name, key string) string {
-	for i := len(e.metadata) - 1; i >= 0; i-- { // the last of one name counts
-		if e.metadata[i].name != name {
-			continue
-		}
-		fields, ok := merged(e.metadata[i].entry, entryValue)
-		at, found, whole := lastEntry(fields, key)
-		if !ok || !found || !whole {
-			return ""
-		}
-		if v, ok := readValue(at); ok && v.kind == valueString {
-			return view(v.bytes)
-		}
+	at, _ := e.metadata.find(name)
+	fields, whole := merged(at, entryValue)
+	at, found, _ := lastEntry(fields, key)
+	if !whole || !found {
 		return ""
+	}
+	if v, ok := readValue(at); ok && v.kind == valueString {
+		return view(v.bytes)
 	}
 	return ""
 }
@@ -90,7 +85,7 @@ func (e *LogEntry) scanCommon(msg []byte) {
 		case commonFirstUpstreamByte:
 			e.Upstream = true
 		case commonMetadata:
-			e.scanMetadata(c.value)
+			e.broken = !e.metadata.scan(c.value, &e.fields) || e.broken
 		}
 		switch c.varint() {
 		case commonType:
@@ -98,22 +93,6 @@ func (e *LogEntry) scanCommon(msg []byte) {
 		case commonIntermediate:
 			e.Intermediate = protowire.DecodeBool(c.uint())
 		}
-	}
-	e.broken = e.broken || c.broken
-}
-
-func (e *LogEntry) scanMetadata(msg []byte) {
-	c := cursor{rest: msg}
-	for c.next() {
-		if c.content() != metadataFilterMetadata {
-			continue
-		}
-		key, _, ok := entry(c.value)
-		if !ok || e.fields.full() {
-			e.broken = true
-			return
-		}
-		e.metadata = append(e.metadata, namespace{view(key), c.value})
 	}
 	e.broken = e.broken || c.broken
 }

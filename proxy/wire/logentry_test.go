@@ -155,31 +155,11 @@ func scrambledLog(t testing.TB, r *rand.Rand) []byte {
 }
 
 func TestLogEntriesSayOfScrambledMessagesWhatTheGeneratedTypesSay(t *testing.T) {
-	r := rand.New(rand.NewPCG(7, 8))
-	const messages = 4000
-	taken := 0
-	for range messages {
-		if agreesLog(t, scrambledLog(t, r)) {
-			taken++
-		}
-	}
-	if taken < messages*8/10 {
-		t.Errorf("the generated types take %d of %d messages: the rest tests nothing", taken, messages)
-	}
+	scrambledMessages(t, rand.New(rand.NewPCG(7, 8)), scrambledLog, agreesLog, 8)
 }
 
 func TestDamagedLogMessagesAreReadWithoutPanic(t *testing.T) {
-	r := rand.New(rand.NewPCG(9, 10))
-	for range 100 {
-		msg := scrambledLog(t, r)
-		for range 20 {
-			damaged := append([]byte(nil), msg[:r.IntN(len(msg)+1)]...)
-			if len(damaged) > 0 {
-				damaged[r.IntN(len(damaged))] ^= 1 << r.IntN(8)
-			}
-			agreesLog(t, damaged)
-		}
-	}
+	damagedMessages(t, rand.New(rand.NewPCG(9, 10)), scrambledLog, agreesLog)
 }
 
 func FuzzLogEntriesAgreeWithTheGeneratedTypes(f *testing.F) {

@@ -7,35 +7,51 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-func (r *Request) scanMetadata(msg []byte) {
+// namespace is an entry of the dynamic metadata, not looked into.
+type namespace struct {
+	name  string
+	entry []byte
+}
+
+// namespaces are those of a message, which may name one more than once.
+type namespaces []namespace
+
+// scan adds those of a Metadata, as many as there is room for; it is false where that does not do, or
+// the Metadata is malformed.
+func (n *namespaces) scan(msg []byte, room *count) bool {
 	c := cursor{rest: msg}
 	for c.next() {
 		if c.content() != metadataFilterMetadata {
 			continue
 		}
 		key, _, ok := entry(c.value)
-		if !ok || r.others.full() {
-			r.broken = true
-			return
+		if !ok || room.full() {
+			return false
 		}
-		r.metadata = append(r.metadata, namespace{view(key), c.value})
+		*n = append(*n, namespace{view(key), c.value})
 	}
-	r.broken = r.broken || c.broken
+	return !c.broken
+}
+
+// find is the entry of a name: the last one counts.
+func (n namespaces) find(name string) (entry []byte, ok bool) {
+	for i := len(n) - 1; i >= 0; i-- {
+		if n[i].name == name {
+			return n[i].entry, true
+		}
+	}
+	return nil, false
 }
 
 // Metadata is a dynamic metadata value as text. One that is there and has no text
 // form (a list, an object, null) is an empty text, so that it is found unusable
 // and not passed over; so is one behind bytes that are malformed.
 func (r *Request) Metadata(name string, path []string) (string, bool) {
-	if len(path) == 0 {
+	at, ok := r.metadata.find(name)
+	if !ok || len(path) == 0 {
 		return "", false
 	}
-	for i := len(r.metadata) - 1; i >= 0; i-- { // the last of one name counts
-		if r.metadata[i].name == name {
-			return descend(r.metadata[i].entry, path)
-		}
-	}
-	return "", false
+	return descend(at, path)
 }
 
 // descend follows a path of keys from a map's entry whose value is a Struct.

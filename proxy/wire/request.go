@@ -25,16 +25,10 @@ type Request struct {
 	raw        []Field // header_map, which Envoy fills instead with encode_raw_headers
 	names      nameSet // of joined
 	extensions []Field
-	metadata   []namespace
+	metadata   namespaces
 	headers    count
 	others     count
 	broken     bool
-}
-
-// namespace is an entry of the dynamic metadata, not looked into.
-type namespace struct {
-	name  string
-	entry []byte
 }
 
 // Scan reads a message. After an error the Request says nothing that can be relied on.
@@ -121,7 +115,7 @@ func (r *Request) scanAttributes(msg []byte) {
 		case attributesContextExtensions:
 			r.addExtension(c.value)
 		case attributesMetadataContext:
-			r.scanMetadata(c.value)
+			r.broken = !r.metadata.scan(c.value, &r.others) || r.broken
 		}
 	}
 	r.broken = r.broken || c.broken

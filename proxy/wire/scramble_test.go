@@ -150,24 +150,27 @@ func scrambled(t testing.TB, r *rand.Rand) []byte {
 	return scramble(r, msg, in.ProtoReflect().Descriptor())
 }
 
-func TestRequestSaysOfScrambledMessagesWhatTheGeneratedTypesSay(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 2))
+// scrambledMessages compares many messages of a kind with the generated types, which have to take
+// so many of ten.
+func scrambledMessages(t *testing.T, r *rand.Rand, next func(testing.TB, *rand.Rand) []byte, agrees func(*testing.T, []byte) bool, ofTen int) {
+	t.Helper()
 	const messages = 4000
 	taken := 0
 	for range messages {
-		if agrees(t, scrambled(t, r)) {
+		if agrees(t, next(t, r)) {
 			taken++
 		}
 	}
-	if taken < messages*9/10 {
+	if taken < messages*ofTen/10 {
 		t.Errorf("the generated types take %d of %d messages: the rest tests nothing", taken, messages)
 	}
 }
 
-func TestDamagedMessagesAreReadWithoutPanic(t *testing.T) {
-	r := rand.New(rand.NewPCG(3, 4))
+// damagedMessages does so with messages that are cut off, with a bit changed.
+func damagedMessages(t *testing.T, r *rand.Rand, next func(testing.TB, *rand.Rand) []byte, agrees func(*testing.T, []byte) bool) {
+	t.Helper()
 	for range 100 {
-		msg := scrambled(t, r)
+		msg := next(t, r)
 		for range 20 {
 			damaged := append([]byte(nil), msg[:r.IntN(len(msg)+1)]...)
 			if len(damaged) > 0 {
@@ -176,6 +179,14 @@ func TestDamagedMessagesAreReadWithoutPanic(t *testing.T) {
 			agrees(t, damaged)
 		}
 	}
+}
+
+func TestRequestSaysOfScrambledMessagesWhatTheGeneratedTypesSay(t *testing.T) {
+	scrambledMessages(t, rand.New(rand.NewPCG(1, 2)), scrambled, agrees, 9)
+}
+
+func TestDamagedMessagesAreReadWithoutPanic(t *testing.T) {
+	damagedMessages(t, rand.New(rand.NewPCG(3, 4)), scrambled, agrees)
 }
 
 func FuzzRequestAgreesWithTheGeneratedTypes(f *testing.F) {
