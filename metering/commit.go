@@ -37,8 +37,11 @@ type commit struct {
 const keepElements = 8192
 
 // again empties a list; what it took of memory serves the next use, unless a burst has made that large.
-func again[T any](list []T) []T {
-	if cap(list) > keepElements {
+func again[T any](list []T) []T { return emptied(list, keepElements) }
+
+// emptied is a list without its elements, and without its memory where that holds more than so many.
+func emptied[T any](list []T, most int) []T {
+	if cap(list) > most {
 		return nil
 	}
 	clear(list)

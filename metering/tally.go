@@ -14,6 +14,9 @@ import (
 // overflow once a request's largest quantity, of 15 digits, is added (BILLING B08).
 const maxCounted = math.MaxInt64 / 4
 
+// keepOfTally bounds what a list of one tally keeps of its memory, in elements: of many tallies most are idle.
+const keepOfTally = 4
+
 // tally is the usage of one feature of one license in memory. Its lock is short,
 // and no refresh, commit or other license ever holds it for more than a few
 // instructions.
@@ -200,18 +203,9 @@ func (y *tally) drain(d *drained) {
 	defer y.mu.Unlock()
 	d.counts, d.moves = append(again(d.counts), y.counts...), append(again(d.moves), y.waits.moves...)
 	d.shadow, d.turn = y.shadow, y.waits.turn
-	y.counts, y.waits.moves = emptied(y.counts), emptied(y.waits.moves)
+	y.counts, y.waits.moves = emptied(y.counts, keepOfTally), emptied(y.waits.moves, keepOfTally)
 	y.waits.turn++
 	y.queued, y.shadow = false, 0
-}
-
-// emptied is a list of a tally for its next use. Of many tallies most are idle, so that little is kept.
-func emptied[T any](list []T) []T {
-	if cap(list) > 4 {
-		return nil
-	}
-	clear(list)
-	return list[:0]
 }
 
 // load takes over what the ledger has.
