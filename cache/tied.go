@@ -41,8 +41,14 @@ func nextLine(t string) (word, about, rest string) {
 
 // buyer is whom the tenant stands for: an account, a customer, or a direct customer's license.
 func (t tied) buyer() policy.Subject {
-	word, about, _ := nextLine(string(t))
-	return policy.Subject{Kind: kindOf(word), ID: about}
+	who, _ := t.first()
+	return who
+}
+
+// first is the buyer, with the lines that follow.
+func (t tied) first() (who policy.Subject, rest string) {
+	word, about, rest := nextLine(string(t))
+	return policy.Subject{Kind: kindOf(word), ID: about}, rest
 }
 
 func kindOf(word string) policy.SubjectKind {
@@ -58,10 +64,10 @@ func kindOf(word string) policy.SubjectKind {
 // first license that is pinned to it; nobody when the tie is for other products. It
 // is on the path of requests: no allocation.
 func (t tied) holder(product string) (who policy.Subject, pinned bool) {
-	word, about, rest := nextLine(string(t))
-	who = policy.Subject{Kind: kindOf(word), ID: about}
+	who, rest := t.first()
 	limited, covered := false, false
 	for rest != "" { // most ties are one line
+		var word, about string
 		word, about, rest = nextLine(rest)
 		switch word {
 		case wordProduct:

@@ -40,7 +40,9 @@ type node struct {
 }
 
 // methods are routes with the method that they list; the one that lists none has "". They are few.
-type methods []struct {
+type methods []methodRoute
+
+type methodRoute struct {
 	method string
 	route  int
 }
@@ -87,7 +89,7 @@ func (r *router) add(route int, m Match) error {
 		if other := at.of(method); other != noRoute {
 			return fmt.Errorf("route %s matches the same requests", r.names[other])
 		}
-		*at = append(*at, methods{{method, route}}...)
+		*at = append(*at, methodRoute{method, route})
 	}
 	return nil
 }
