@@ -15,6 +15,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/weirhq/weir/internal/race"
 	"github.com/weirhq/weir/metering"
 	"github.com/weirhq/weir/metering/ledgertest"
 	"github.com/weirhq/weir/policy"
@@ -65,7 +66,7 @@ func countsOnward(t testing.TB, b *metering.Bolt, seq uint64) {
 }
 
 func TestB20AFileCutAnywhereIsSetAsideAndCountingGoesOn(t *testing.T) {
-	if raceDetector {
+	if race.Detector {
 		t.Skip("a damaged page is too much for the race detector: make test runs this without it")
 	}
 	whole, err := os.ReadFile(written(t))
@@ -87,7 +88,7 @@ func TestB20AFileCutAnywhereIsSetAsideAndCountingGoesOn(t *testing.T) {
 }
 
 func TestB20AFileWithAnyByteChangedIsSetAsideOrRight(t *testing.T) {
-	if raceDetector {
+	if race.Detector {
 		t.Skip("a damaged page is too much for the race detector: make test runs this without it")
 	}
 	whole, err := os.ReadFile(written(t))

@@ -14,6 +14,7 @@ import (
 	"github.com/weirhq/weir/bench/load"
 	"github.com/weirhq/weir/internal/listen"
 	"github.com/weirhq/weir/internal/listen/listentest"
+	"github.com/weirhq/weir/internal/race"
 	"github.com/weirhq/weir/policy"
 )
 
@@ -35,7 +36,7 @@ func typicalCheck() []byte {
 }
 
 func TestCostOfADecidedCheckIsItsTokenAlone(t *testing.T) {
-	if raceDetector {
+	if race.Detector {
 		t.Skip("pools forget under the race detector")
 	}
 	a := newAuthorization(t, func(context.Context, *policy.Request) policy.Decision { return allowed() })
@@ -66,7 +67,7 @@ func (fixedToken) AppendToken(dst []byte, _ *policy.Receipt, _ string) []byte {
 func (fixedToken) Abandon(string, *policy.Receipt) {}
 
 func TestCostOfACheckOverAConnection(t *testing.T) {
-	if raceDetector {
+	if race.Detector {
 		t.Skip("pools forget under the race detector")
 	}
 	l := listentest.Open(t, "127.0.0.1:0", listen.Access{})

@@ -1,5 +1,0 @@
-//go:build !race
-
-package metering_test
-
-const raceDetector = false
