@@ -17,6 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weirhq/weir/marketplace/internal/awsbody"
 )
 
 const (
@@ -82,7 +84,7 @@ func Connect(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus.R
 	if err != nil {
 		return nil, fmt.Errorf("load AWS configuration: %w", err)
 	}
-	c.aws.APIOptions = append(c.aws.APIOptions, observer.install)
+	c.aws.APIOptions = append(c.aws.APIOptions, observer.install, awsbody.Plain)
 	if cfg.Endpoint != "" {
 		c.aws.BaseEndpoint = aws.String(cfg.Endpoint)
 		// The emulator's Date is the time of business, which can be moved; signatures carry the real one.

@@ -20,8 +20,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/weirhq/weir/marketplace/emulator"
+	"github.com/weirhq/weir/marketplace/internal/awsbody"
 )
 
 // noon is where the tests' clock stands unless one moves it: the middle of a month, on the hour.
@@ -74,6 +76,7 @@ func (w *world) sign(key, secret, token string) {
 		BaseEndpoint:     aws.String(w.url),
 		Credentials:      credentials.NewStaticCredentialsProvider(key, secret, token),
 		RetryMaxAttempts: 1,
+		APIOptions:       []func(*middleware.Stack) error{awsbody.Plain},
 	}
 	w.metering = marketplacemetering.NewFromConfig(cfg)
 	w.entitlements = marketplaceentitlementservice.NewFromConfig(cfg)
