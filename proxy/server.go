@@ -14,6 +14,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/weirhq/weir/internal/direct"
 	"github.com/weirhq/weir/internal/listen"
 	"github.com/weirhq/weir/metering"
 	"github.com/weirhq/weir/policy"
@@ -155,7 +156,7 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, l := range s.listeners {
 		g := s.server(l)
 		group.Go(func() error {
-			if err := g.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			if err := g.Serve(direct.Listen(l)); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 				return fmt.Errorf("serve gRPC on %s: %w", l, err)
 			}
 			return nil
