@@ -18,7 +18,11 @@ func FindEnvoy(given string) (string, error) {
 		if _, err := os.Stat(given); err != nil {
 			return "", fmt.Errorf("%w at WEIR_ENVOY: %w", ErrNoEnvoy, err)
 		}
-		return given, nil
+		path, err := filepath.Abs(given) // it is started in a directory of its own
+		if err != nil {
+			return "", fmt.Errorf("find envoy: %w", err)
+		}
+		return path, nil
 	}
 	if path, err := exec.LookPath("envoy"); err == nil {
 		return path, nil
