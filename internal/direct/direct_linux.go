@@ -38,7 +38,7 @@ func newConn(c net.Conn) net.Conn {
 	}
 	d := &conn{Conn: c}
 	d.in = half{call: syscall.SYS_READ, await: raw.Read}
-	d.in.try = d.in.once
+	d.in.try = d.in.step
 	d.out = half{call: syscall.SYS_WRITE, await: raw.Write}
 	d.out.try = d.out.all
 	return d
@@ -100,11 +100,6 @@ func (h *half) do(p []byte) (int, error) {
 		err = h.errno
 	}
 	return h.n, err
-}
-
-// once makes one call that succeeds.
-func (h *half) once(fd uintptr) bool {
-	return h.step(fd)
 }
 
 // all makes calls until everything is done.
