@@ -94,7 +94,10 @@ func (a *attributes) survey(spoofed []string) []string {
 	fields := a.request.Fields()
 	for i := range fields {
 		name := fields[i].Name
-		if strings.HasPrefix(name, ":") {
+		if name == "" || name[0]|0x20 != 'x' { // what is looked for begins with it
+			if !strings.HasPrefix(name, ":") {
+				a.clients++
+			}
 			continue
 		}
 		if isOwn(name) {
