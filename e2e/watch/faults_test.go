@@ -16,8 +16,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/marketplacemetering"
 	"github.com/aws/aws-sdk-go-v2/service/marketplacemetering/types"
-	"github.com/aws/aws-sdk-go-v2/service/sqs"
-	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
@@ -175,11 +173,10 @@ func unknownDimension(s *scene) {
 }
 
 // overBefore ends a license for AWS an hour before the event that tells of it says. Until weir
-// has that event no read may show the end.
+// has that event no read may show the end, and no usage may arrive.
 func overBefore(s *scene) {
 	s.use()
-	s.fault("BatchMeterUsage", "throttle", "")
-	s.fault("GetEntitlements", "internal", "")
+	usage, reads := s.fault("BatchMeterUsage", "throttle", ""), s.fault("GetEntitlements", "internal", "")
 	s.control(http.MethodPost, "licenses/"+url.PathEscape(globex)+"/cancel?notify=false", nil)
 	s.later(70 * time.Minute)
 	now, err := s.Clock(s.t.Context())
@@ -193,16 +190,9 @@ func overBefore(s *scene) {
 		},
 	}
 	s.control(http.MethodPost, "notify", map[string]any{"feed": "eventbridge", "body": event})
-	queue := sqs.New(sqs.Options{Region: "us-east-1", BaseEndpoint: aws.String(s.URL), Credentials: anybody()})
-	s.eventually("weir works on the event", func() bool {
-		const inFlight = sqstypes.QueueAttributeNameApproximateNumberOfMessagesNotVisible
-		out, err := queue.GetQueueAttributes(s.t.Context(), &sqs.GetQueueAttributesInput{
-			QueueUrl: aws.String(s.URL + "/294406891311/weir"), AttributeNames: []sqstypes.QueueAttributeName{inFlight},
-		})
-		must(s.t, err)
-		return out.Attributes[string(inFlight)] == "1"
-	})
-	s.control(http.MethodDelete, "faults", nil)
+	s.mend(reads)
+	s.eventually("weir sees the end", func() bool { return s.state(globex) == "ended" })
+	s.mend(usage)
 	s.fire(nil, "WeirUsageRefused")
 }
 

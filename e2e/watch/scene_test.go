@@ -50,6 +50,9 @@ func setScene(t *testing.T, plan stage.Plan, change func(config string) string, 
 	s.Stage, err = stage.Set(t.Context(), plan)
 	must(t, err)
 	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log("weir said at last:\n" + s.WeirTail())
+		}
 		if err := s.Close(); err != nil {
 			t.Errorf("close the stage: %v", err)
 		}
@@ -195,9 +198,17 @@ func (s *scene) control(method, path string, body any) {
 }
 
 // fault makes an operation fail from now on.
-func (s *scene) fault(operation, kind, code string) {
+func (s *scene) fault(operation, kind, code string) (id string) {
 	s.t.Helper()
-	s.control(http.MethodPost, "faults", map[string]any{"operation": operation, "kind": kind, "code": code, "count": -1})
+	var answer struct{ ID string }
+	must(s.t, s.Call(s.t.Context(), http.MethodPost, "faults", map[string]any{"operation": operation, "kind": kind, "code": code, "count": -1}, &answer))
+	return answer.ID
+}
+
+// mend ends a fault.
+func (s *scene) mend(id string) {
+	s.t.Helper()
+	s.control(http.MethodDelete, "faults/"+id, nil)
 }
 
 // later moves AWS's clock on, and waits until weir has seen it.

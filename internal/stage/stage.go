@@ -223,6 +223,9 @@ func (s *Stage) KillWeir() { s.weir.Kill() }
 // WeirPID is the process of weir.
 func (s *Stage) WeirPID() int { return s.weir.cmd.Process.Pid }
 
+// WeirTail is the end of weir's log.
+func (s *Stage) WeirTail() string { return s.weir.Tail() }
+
 // StartEnvoy starts Envoy.
 func (s *Stage) StartEnvoy(ctx context.Context) error {
 	file, err := s.move("envoy.yaml", s.plan.EnvoyConfig, examples.Envoy)

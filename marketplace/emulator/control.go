@@ -72,6 +72,7 @@ func (e *Emulator) controlTable() map[string]map[string]controlFunc {
 		"notify":                     one(http.MethodPost, e.postNotify),
 		"feeds":                      {http.MethodPut: e.putFeeds, http.MethodGet: e.getFeeds},
 		"faults":                     {http.MethodPost: e.postFault, http.MethodGet: e.getFaults, http.MethodDelete: e.deleteFaults},
+		"faults/{id}":                one(http.MethodDelete, e.deleteFault),
 		"clock":                      {http.MethodPut: e.putClock, http.MethodGet: e.getClock},
 		"records":                    one(http.MethodGet, func(*controlCall) (any, error) { return listed(e.ledger.last()), nil }),
 		"bill":                       one(http.MethodGet, func(*controlCall) (any, error) { return e.ledger.bill(), nil }),

@@ -157,6 +157,16 @@ func (e *Emulator) deleteFaults(*controlCall) (any, error) {
 	return object{}, nil
 }
 
+func (e *Emulator) deleteFault(c *controlCall) (any, error) {
+	id := c.r.PathValue("id")
+	place := slices.IndexFunc(e.faults.list, func(f *fault) bool { return f.ID == id })
+	if place < 0 {
+		return nil, missing("GET /_control/faults lists them", "there is no fault %s", clip(id))
+	}
+	e.faults.list = slices.Delete(e.faults.list, place, place+1)
+	return object{}, nil
+}
+
 func (e *Emulator) getClock(*controlCall) (any, error) { return e.clockAnswer(), nil }
 
 func (e *Emulator) clockAnswer() object {

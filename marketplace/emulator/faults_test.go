@@ -26,6 +26,19 @@ func TestFaultsAnswerAsTheServiceWould(t *testing.T) {
 	}
 }
 
+func TestOneFaultEndsAndTheOthersStay(t *testing.T) {
+	w := standing(t)
+	var reads, tokens struct{ ID string }
+	w.must(http.MethodPost, "faults", `{"operation":"GetEntitlements","kind":"throttle","count":-1}`, &reads)
+	w.must(http.MethodPost, "faults", `{"operation":"GetCallerIdentity","kind":"throttle","count":-1}`, &tokens)
+	w.must(http.MethodDelete, "faults/"+reads.ID, "", nil)
+	codes := w.everyProtocol()
+	want(t, "mended", codes["cbor"], "InvalidParameterException")
+	want(t, "left", codes["query"] == "", false)
+	status, _ := w.control(http.MethodDelete, "faults/"+reads.ID, "")
+	want(t, "again", status, http.StatusNotFound)
+}
+
 func TestAFaultIsForItsOperationAndCount(t *testing.T) {
 	w := standing(t)
 	w.must(http.MethodPost, "faults", `{"operation":"GetEntitlements","kind":"error","code":"AccessDeniedException","count":2}`, nil)
