@@ -292,11 +292,18 @@ func TestB04AClockThatJumpsDoesNotOvertakeTheEntries(t *testing.T) {
 	})
 }
 
+// tokensInBlock is how many numbers in a row are remembered, and forgotten, together.
+const tokensInBlock = 4096
+
 func TestB04UsedTokensAreRememberedAsLongAsTheirMinuteWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate(t)
-		stop := run(t, g.meter)
 		r, waiting := g.check("1", 3), g.check("2", 5)
+		for r.Number/tokensInBlock == waiting.Number/tokensInBlock { // by chance: then one is remembered as long as the other
+			g = newGate(t)
+			r, waiting = g.check("1", 3), g.check("2", 5)
+		}
+		stop := run(t, g.meter)
 		g.tell(g.entry(r, metering.Served), "")
 		for range 12 {
 			time.Sleep(10 * time.Minute)
