@@ -94,10 +94,7 @@ func (a *attributes) survey(spoofed []string) []string {
 	fields := a.request.Fields()
 	for i := range fields {
 		name := fields[i].Name
-		if name == "" || name[0]|0x20 != 'x' { // what is looked for begins with it
-			if !strings.HasPrefix(name, ":") {
-				a.clients++
-			}
+		if strings.HasPrefix(name, ":") {
 			continue
 		}
 		if isOwn(name) {
@@ -125,6 +122,9 @@ func isOwn(name string) bool {
 // addedOnTheWay is a bit for each header that Envoy, or weir at a gateway, adds once
 // to a client's request; 0 for all others.
 func addedOnTheWay(name string) uint16 { //nolint:cyclop // a table: a bit for each name
+	if !strings.HasPrefix(name, "x-") { // as all of them do
+		return 0
+	}
 	switch name {
 	case requestIDHeader:
 		return 1 << 0
