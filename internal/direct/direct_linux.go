@@ -102,14 +102,11 @@ func (h *half) do(p []byte) (int, error) {
 	return h.n, err
 }
 
-// all makes calls until everything is done.
+// all makes calls until everything is done, or one fails.
 func (h *half) all(fd uintptr) bool {
-	for h.n < len(h.p) {
+	for h.n < len(h.p) && h.errno == 0 {
 		if !h.step(fd) {
 			return false
-		}
-		if h.errno != 0 {
-			return true
 		}
 	}
 	return true
