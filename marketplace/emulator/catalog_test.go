@@ -7,24 +7,17 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/marketplacecatalog"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go"
-	"github.com/aws/smithy-go/middleware"
 
 	"github.com/weirhq/weir/marketplace/emulator"
-	"github.com/weirhq/weir/marketplace/internal/awsbody"
 )
 
 // catalog is the SDK's client for the Catalog API.
 func (w *world) catalog(secret string) *marketplacecatalog.Client {
-	return marketplacecatalog.NewFromConfig(aws.Config{
-		Region: "us-east-1", BaseEndpoint: aws.String(w.url), RetryMaxAttempts: 1,
-		APIOptions:  []func(*middleware.Stack) error{awsbody.Plain},
-		Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", secret, ""),
-	})
+	return marketplacecatalog.NewFromConfig(w.config("AKIDEXAMPLE", secret, ""))
 }
 
 func TestDescribeEntityShowsAListingToTheSDK(t *testing.T) {

@@ -71,19 +71,23 @@ func newWorld(t *testing.T, cfg emulator.Config) *world {
 
 // sign makes the clients anew, with other credentials. They never retry: a test sees each answer.
 func (w *world) sign(key, secret, token string) {
-	cfg := aws.Config{
-		Region:           "us-east-1",
-		BaseEndpoint:     aws.String(w.url),
-		Credentials:      credentials.NewStaticCredentialsProvider(key, secret, token),
-		RetryMaxAttempts: 1,
-		APIOptions:       []func(*middleware.Stack) error{awsbody.Plain},
-	}
+	cfg := w.config(key, secret, token)
 	w.metering = marketplacemetering.NewFromConfig(cfg)
 	w.entitlements = marketplaceentitlementservice.NewFromConfig(cfg)
 	w.agreements = marketplaceagreement.NewFromConfig(cfg)
 	w.queues = sqs.NewFromConfig(cfg)
 	w.topics = sns.NewFromConfig(cfg)
 	w.tokens = sts.NewFromConfig(cfg)
+}
+
+func (w *world) config(key, secret, token string) aws.Config {
+	return aws.Config{
+		Region:           "us-east-1",
+		BaseEndpoint:     aws.String(w.url),
+		Credentials:      credentials.NewStaticCredentialsProvider(key, secret, token),
+		RetryMaxAttempts: 1,
+		APIOptions:       []func(*middleware.Stack) error{awsbody.Plain},
+	}
 }
 
 // standing is a world whose clock stands at noon, with a concurrent listing "acme" and a legacy one "old".
