@@ -22,7 +22,6 @@ type Gate struct {
 	log       *slog.Logger
 	tallies   *tallies
 	lastPanic atomic.Int64 // local time of the last one in the log, Unix seconds
-	epoch     time.Time    // durations are of differences to it: the wall clock is not asked
 }
 
 // Budget of a look-up inside a check.
@@ -37,7 +36,7 @@ func NewGate(c *Cache, routes []policy.Route, reg prometheus.Registerer) (*Gate,
 	if err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	return &Gate{cache: c, policy: c.policy, now: c.now, log: c.log, tallies: t, epoch: time.Now()}, nil
+	return &Gate{cache: c, policy: c.policy, now: c.now, log: c.log, tallies: t}, nil
 }
 
 // Decide decides a request and counts it where it is allowed. It waits only for a
@@ -45,12 +44,12 @@ func NewGate(c *Cache, routes []policy.Route, reg prometheus.Registerer) (*Gate,
 // or the context's deadline less 20 ms. It never panics: a panic below is weir's own
 // error, and failure.fault says what that means.
 func (g *Gate) Decide(ctx context.Context, r *policy.Request) (d policy.Decision) {
-	began := time.Since(g.epoch)
+	began := time.Now()
 	defer func() {
 		if cause := recover(); cause != nil {
 			d = g.fault(r, cause)
 		}
-		g.tallies.count(&d, time.Since(g.epoch)-began)
+		g.tallies.count(&d, time.Since(began))
 	}()
 	return g.decide(ctx, r, g.now())
 }

@@ -21,14 +21,11 @@ type drain struct {
 	began    chan struct{} // closed once health is NOT_SERVING
 	over     chan struct{} // closed when no entry is waited for any more
 	refusing atomic.Bool
-	epoch    time.Time
-	last     atomic.Int64 // when the last check came, in nanoseconds since epoch: the wall clock is not asked
+	last     atomic.Int64 // when the last check came, in Unix nanoseconds
 }
 
 func newDrain() *drain {
-	d := &drain{began: make(chan struct{}), over: make(chan struct{}), epoch: time.Now()}
-	d.last.Store(-int64(drainTimeout)) // none came
-	return d
+	return &drain{began: make(chan struct{}), over: make(chan struct{})}
 }
 
 // enter tells whether a check may still be answered.
@@ -36,7 +33,7 @@ func (d *drain) enter() bool {
 	if d.refusing.Load() {
 		return false
 	}
-	d.last.Store(int64(time.Since(d.epoch)))
+	d.last.Store(time.Now().UnixNano())
 	return true
 }
 
@@ -53,7 +50,7 @@ func (d *drain) run(ctx context.Context, pending func() int64) {
 	close(d.over)
 }
 
-func (d *drain) lastCheck() time.Time { return d.epoch.Add(time.Duration(d.last.Load())) }
+func (d *drain) lastCheck() time.Time { return time.Unix(0, d.last.Load()) }
 
 // await waits until nothing is pending, at most until the end, which may move.
 func await(pending func() int64, end func() time.Time) {
